@@ -1,0 +1,1 @@
+"""The Tertulia client for Python."""

@@ -1,0 +1,1 @@
+"""One driver each behind a port: storage, bus, mail, SMS, identity, clock."""

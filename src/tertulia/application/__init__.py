@@ -1,0 +1,1 @@
+"""The use cases: they ask the domain to decide and the ports to act."""

@@ -1,0 +1,1 @@
+"""HTTP under /v1: resources, problems and the OpenAPI document."""

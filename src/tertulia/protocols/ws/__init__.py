@@ -1,0 +1,1 @@
+"""The WebSocket protocol: typed JSON frames at /v1/ws."""

@@ -1,0 +1,1 @@
+"""Live connections: bounded outboxes, rooms, fan-out and resume."""

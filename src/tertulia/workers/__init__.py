@@ -1,0 +1,1 @@
+"""What follows a commit: relays, schedules, expiry and retention."""
