@@ -15,12 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _build(project: Path, into: Path) -> zipfile.ZipFile:
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
-        + ["--wheel-dir", str(into), str(project)],
-        check=True,
-        capture_output=True,
-        timeout=120,
+        [*pip, "--wheel-dir", str(into), str(project)], check=True, capture_output=True, timeout=120
     )
     [wheel] = into.glob("*.whl")
     return zipfile.ZipFile(wheel)
