@@ -1,0 +1,270 @@
+"""Events: what a log is made of.
+
+An event is a permanent, pseudonymous header and a body that can be erased on its own
+(design rule 8).  The header says who did what kind of thing when and to which earlier event; the
+body (JSON of the struct that `BODIES` names for the kind) holds everything a person wrote.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+from tertulia.domain.content import Content, Forward, Quote
+
+ConversationKind = Literal["direct", "group", "channel", "topic"]
+LogKind = Literal["direct", "group", "channel", "topic", "personal"]
+Role = Literal["owner", "admin", "moderator", "member", "guest"]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One committed entry of a log.
+
+    `seq` is dense from 1 in its log; `at` (Unix ms) never decreases within a log.  `ordinal` and
+    `all_ordinal` are running counts of countable messages and of @all messages up to and including
+    this event (design rule 4), `thread_ordinal` of replies in its thread.  `target` is the seq that
+    the event is about (0: none), `thread` the seq of the thread's root (0: the main log).  `room` is
+    the id of the conversation whose members see it.  `body` is None once erased.
+    """
+
+    tenant: str
+    log: str
+    room: str
+    log_kind: LogKind
+    seq: int
+    kind: str
+    actor: str
+    at: int
+    ordinal: int
+    all_ordinal: int
+    thread_ordinal: int = 0
+    target: int = 0
+    thread: int = 0
+    key_id: str = ""
+    body: bytes | None = b"{}"
+    client_id: str = ""
+
+
+# --- bodies, by kind ---------------------------------------------------------------------------
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of every event body."""
+
+
+class MessageNew(Body):
+    content: Content
+    reply_to: int | None = None
+    quote: Quote | None = None
+    forward: Forward | None = None
+    expires_at: int | None = None
+    foreign: msgspec.Raw | None = None
+
+
+class MessageUpdated(Body):
+    content: Content
+
+
+class Empty(Body):
+    """A body with nothing in it: the header says it all."""
+
+
+class MessageDeleted(Body):
+    by_timer: bool = False
+
+
+class ReactionChanged(Body):
+    emoji: str
+
+
+class PollVoted(Body):
+    options: tuple[int, ...]
+    previous: tuple[int, ...] = ()
+
+
+class ConversationCreated(Body):
+    kind: ConversationKind
+    name: str = ""
+    slug: str = ""
+    parent: str | None = None
+
+
+class ConversationUpdated(Body):
+    """The fields that changed, with their new values; the rest are absent."""
+
+    name: str | None = None
+    description: str | None = None
+    photo: str | None = None
+    slug: str | None = None
+    public: bool | None = None
+    history: Literal["all", "joined"] | None = None
+    message_ttl_s: int | None = None
+    who_may_send: Role | None = None
+
+
+class MemberAdded(Body):
+    user: str
+    role: Role
+    by: Literal["add", "join", "invite", "create"] = "add"
+
+
+class MemberRemoved(Body):
+    user: str
+    left: bool = False
+
+
+class MemberUpdated(Body):
+    user: str
+    role: Role
+
+
+class TopicCreated(Body):
+    topic: str
+    name: str
+
+
+class InviteChanged(Body):
+    invite: str
+
+
+# personal log
+
+
+class ConversationJoined(Body):
+    conversation: str
+    kind: ConversationKind
+    role: Role = "member"
+
+
+class ConversationLeft(Body):
+    conversation: str
+
+
+class PreferencesUpdated(Body):
+    conversation: str
+    notify: Literal["all", "mentions", "none"] = "all"
+    muted_until: int = 0
+    pinned: bool = False
+    archived: bool = False
+
+
+class SettingsUpdated(Body):
+    settings: msgspec.Raw
+
+
+class ProfileUpdated(Body):
+    name: str | None = None
+    handle: str | None = None
+    photo: str | None = None
+    status: str | None = None
+
+
+class ContactChanged(Body):
+    user: str
+    state: Literal["requested", "received", "accepted", "removed"]
+
+
+class BlockChanged(Body):
+    user: str
+
+
+class DraftUpdated(Body):
+    conversation: str
+    thread: int = 0
+    text: str = ""
+    reply_to: int | None = None
+
+
+class BookmarkChanged(Body):
+    conversation: str
+    seq: int
+    note: str = ""
+
+
+class MessageHidden(Body):
+    conversation: str
+    seq: int
+
+
+class ScheduleChanged(Body):
+    schedule: str
+    conversation: str
+    send_at: int = 0
+    content: Content | None = None
+    seq: int | None = None
+    failed: str | None = None
+
+
+class DeviceChanged(Body):
+    device: str
+    name: str = ""
+
+
+class Reported(Body):
+    report: str
+
+
+class ThreadFollowed(Body):
+    conversation: str
+    thread: int
+
+
+BODIES: dict[str, type[Body]] = {
+    "message.new": MessageNew,
+    "message.updated": MessageUpdated,
+    "message.deleted": MessageDeleted,
+    "message.pinned": Empty,
+    "message.unpinned": Empty,
+    "reaction.new": ReactionChanged,
+    "reaction.removed": ReactionChanged,
+    "poll.voted": PollVoted,
+    "poll.closed": Empty,
+    "conversation.created": ConversationCreated,
+    "conversation.updated": ConversationUpdated,
+    "conversation.deleted": Empty,
+    "member.added": MemberAdded,
+    "member.removed": MemberRemoved,
+    "member.updated": MemberUpdated,
+    "topic.created": TopicCreated,
+    "invite.created": InviteChanged,
+    "invite.revoked": InviteChanged,
+    # personal log
+    "conversation.joined": ConversationJoined,
+    "conversation.left": ConversationLeft,
+    "preferences.updated": PreferencesUpdated,
+    "settings.updated": SettingsUpdated,
+    "profile.updated": ProfileUpdated,
+    "contact.updated": ContactChanged,
+    "user.blocked": BlockChanged,
+    "user.unblocked": BlockChanged,
+    "draft.updated": DraftUpdated,
+    "bookmark.added": BookmarkChanged,
+    "bookmark.removed": BookmarkChanged,
+    "message.hidden": MessageHidden,
+    "schedule.created": ScheduleChanged,
+    "schedule.cancelled": ScheduleChanged,
+    "schedule.sent": ScheduleChanged,
+    "schedule.failed": ScheduleChanged,
+    "device.added": DeviceChanged,
+    "device.revoked": DeviceChanged,
+    "report.created": Reported,
+    "thread.followed": ThreadFollowed,
+    "thread.unfollowed": ThreadFollowed,
+}
+
+_encode = msgspec.json.Encoder().encode
+_decoders = {kind: msgspec.json.Decoder(body) for kind, body in BODIES.items()}
+
+
+def encode_body(body: Body) -> bytes:
+    """The stored form of a body: compact JSON in UTF-8."""
+    return _encode(body)
+
+
+def decode_body(kind: str, body: bytes) -> Body:
+    """The struct that `encode_body` wrote for an event of this kind."""
+    return _decoders[kind].decode(body)
+
+
+ROLES: tuple[Role, ...] = get_args(Role)

@@ -1,0 +1,157 @@
+"""What is appended: one all-or-nothing unit of events, row changes and the facts they rest on.
+
+The store rechecks every `Expect` inside the commit's transaction (design rule 6).  A unit that no
+longer holds is refused alone; the rest of its batch goes on.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tertulia.domain.events import Event, LogKind
+from tertulia.domain.records import Record
+
+
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event before it has a number.
+
+    `countable` events raise the unread count, `at_all` ones the @all count.  `mentions` become
+    mention rows of the new seq, `expires_at` an expiry row.  `bumps_epoch` is set by every change
+    that may turn an earlier permission decision wrong.  `creates` makes the log in the same commit.
+    `erases_target` removes the bodies of `target` and of its edits.  An event with `thread` counts in
+    the thread, not in the main log.
+    """
+
+    log: str
+    kind: str
+    body: bytes
+    actor: str
+    target: int = 0
+    thread: int = 0
+    countable: bool = False
+    at_all: bool = False
+    mentions: tuple[str, ...] = ()
+    expires_at: int = 0
+    bumps_epoch: bool = False
+    erases_target: bool = False
+    creates: LogKind | None = None
+    room: str = ""
+    """With `creates`: the conversation whose members see the log; "" means the log itself."""
+
+
+class EpochIs(msgspec.Struct, frozen=True):
+    """The log's epoch is still the one the decision rested on."""
+
+    log: str
+    epoch: int
+
+
+class VersionIs(msgspec.Struct, frozen=True):
+    """A row still has this version; 0: it does not exist."""
+
+    record: type[Record]
+    key: tuple[str | int, ...]
+    version: int
+
+
+class ViewIs(msgspec.Struct, frozen=True):
+    """A message's folded view still has this version (0: never changed since it was sent)."""
+
+    log: str
+    seq: int
+    version: int
+
+
+Expect = EpochIs | VersionIs | ViewIs
+
+
+class Put(msgspec.Struct, frozen=True):
+    """Insert or replace a row."""
+
+    record: Record
+
+
+class Remove(msgspec.Struct, frozen=True):
+    """Remove a row; nothing happens when it is not there."""
+
+    record: type[Record]
+    key: tuple[str | int, ...]
+
+
+class SetCursor(msgspec.Struct, frozen=True, kw_only=True):
+    """Move a member's cursors forward; a smaller value than the stored one changes nothing."""
+
+    log: str
+    user: str
+    read: int = 0
+    received: int = 0
+    thread: int = 0
+
+
+class BumpEpoch(msgspec.Struct, frozen=True):
+    """Make earlier permission decisions about a log stale (a block in a direct conversation)."""
+
+    log: str
+
+
+Write = Put | Remove | SetCursor | BumpEpoch
+
+
+class Unit(msgspec.Struct, frozen=True, kw_only=True):
+    """One append.
+
+    `idem` is the keyed hash of (tenant, user, client_id) and `request` the keyed hash of the request;
+    b"" means the caller gave no `client_id`.  `own_cursor`: the actor's cursors move to the new seq of
+    each countable event (design rule 4).
+    """
+
+    tenant: str
+    actor: str
+    at: int
+    events: tuple[NewEvent, ...]
+    expects: tuple[Expect, ...] = ()
+    writes: tuple[Write, ...] = ()
+    idem: bytes = b""
+    request: bytes = b""
+    client_id: str = ""
+    own_cursor: bool = True
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """The outcome of an append.  `repeated`: the events are those of the first append of this
+    `client_id`; nothing was written now and nothing is to be published."""
+
+    events: tuple[Event, ...]
+    repeated: bool = False
+    cursors: tuple[CursorMoved, ...] = ()
+
+
+class CursorMoved(msgspec.Struct, frozen=True, kw_only=True):
+    """A member's cursors after a commit."""
+
+    tenant: str
+    log: str
+    room: str
+    user: str
+    read: int
+    received: int
+    thread: int = 0
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a log stands.
+
+    `epoch` grows with every change that may turn a permission decision wrong.  `first_seq` is the
+    smallest seq whose body has not been removed by retention (1 at first).
+    """
+
+    log: str
+    kind: LogKind
+    tenant: str
+    room: str
+    last_seq: int
+    message_count: int
+    all_count: int
+    updated_at: int
+    epoch: int
+    first_seq: int = 1
