@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,7 @@ FORBIDDEN = {
     "a download address": r"https?://\S+\.(?:whl|tgz|tar\.gz|jar)\b|--(?:extra-)?index-url[= ]\S",
     "a word of the workplace, not of the product": "|".join(f"(?:{word})" for word in WORDS),
 }
-FORBIDDEN_PATTERNS = {
-    what: re.compile(pattern, re.MULTILINE) for what, pattern in FORBIDDEN.items()
-}
+FORBIDDEN_PATTERNS = {what: re.compile(pattern, re.MULTILINE) for what, pattern in FORBIDDEN.items()}
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = re.findall(r"^([a-z][a-z-]*):(?!=| \w+ =)", MAKEFILE, re.MULTILINE)
 SOURCES = [ROOT / "src", ROOT / "sdk/python/src"]
@@ -119,9 +118,7 @@ def test_every_module_says_what_it_is() -> None:
     modules = [path for source in SOURCES for path in source.rglob("*.py")]
     assert len(modules) > 10
     silent = [
-        str(path.relative_to(ROOT))
-        for path in modules
-        if not ast.get_docstring(ast.parse(path.read_text()))
+        str(path.relative_to(ROOT)) for path in modules if not ast.get_docstring(ast.parse(path.read_text()))
     ]
     assert silent == []
 
@@ -142,3 +139,18 @@ def test_the_runtime_lock_is_a_part_of_the_dev_lock() -> None:
         for lock in ("requirements/runtime.txt", "requirements/dev.txt")
     }
     assert pinned["requirements/runtime.txt"] < pinned["requirements/dev.txt"]
+
+
+def test_every_declared_dependency_is_locked() -> None:
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    client = tomllib.loads((ROOT / "sdk/python/pyproject.toml").read_text())
+    groups = ours["dependency-groups"]
+    build = [*groups["build"], *ours["build-system"]["requires"]]
+    runtime = [*ours["project"]["dependencies"], *client["project"]["dependencies"], *build]
+    dev = [entry for entry in groups["dev"] if isinstance(entry, str)]
+    for lock, wanted in {"runtime.txt": runtime, "dev.txt": runtime + dev}.items():
+        text = (ROOT / "requirements" / lock).read_text()
+        locked = set(re.findall(r"^([a-z0-9.-]+)==", text, re.MULTILINE))
+        names = {re.split(r"[^A-Za-z0-9._-]", entry)[0].lower() for entry in wanted}
+        assert len(names) > 10
+        assert names - locked == set(), "run `make lock`"
