@@ -15,6 +15,8 @@ import idna
 import phonenumbers
 from precis_i18n import get_profile
 
+from tertulia.domain.ulid import is_ulid
+
 NameReason = Literal[
     "empty",
     "too_short",
@@ -54,14 +56,9 @@ system team tertulia true undefined unknown void webmaster you
 """
 _RESERVED: Final = frozenset(_RESERVED_WORDS.split())
 
-# An id has this shape (see `ports/ids.py`); a handle that has it could be taken for somebody's id.
-_ID_SHAPE: Final = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")
-
 # Scripts whose letters are mistaken for each other.  Words that mix them are how one person poses
 # as another (RFC 8264 §12.5, Unicode TR 39 §5); mixtures such as Latin with Han stay possible.
-_CONFUSABLE_SCRIPTS: Final = frozenset(
-    {"LATIN", "CYRILLIC", "GREEK", "COPTIC", "ARMENIAN", "CHEROKEE"}
-)
+_CONFUSABLE_SCRIPTS: Final = frozenset({"LATIN", "CYRILLIC", "GREEK", "COPTIC", "ARMENIAN", "CHEROKEE"})
 
 _ATOM: Final = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -109,7 +106,8 @@ def normalise_handle(text: str) -> str:
     if _mixes_scripts(handle):
         raise NameRefused("mixed_scripts")
     bare = "".join(char for char in handle if char not in _PUNCTUATION)
-    if bare in _RESERVED or _ID_SHAPE.fullmatch(handle):
+    # A handle in the form of an id could be taken for somebody's id.
+    if bare in _RESERVED or is_ulid(handle):
         raise NameRefused("reserved")
     return handle
 
@@ -212,9 +210,6 @@ def normalise_phone(text: str, region: str | None = None) -> str:
         number = phonenumbers.parse(typed, region.upper() if region and not international else None)
     except phonenumbers.NumberParseException as error:
         raise NameRefused("phone_syntax") from error
-    if (
-        phonenumbers.is_possible_number_with_reason(number)
-        != phonenumbers.ValidationResult.IS_POSSIBLE
-    ):
+    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         raise NameRefused("phone_number")
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
