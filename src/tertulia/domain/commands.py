@@ -23,9 +23,7 @@ UserIds = Annotated[tuple[Id, ...], Meta(max_length=500)]
 Millis = Annotated[int, Meta(ge=0, le=2**53)]
 
 
-class Command(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
-):
+class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Base of all commands."""
 
     durable: ClassVar[bool] = True
@@ -37,7 +35,7 @@ class Command(
 # --- messages ------------------------------------------------------------------------------------
 
 
-class SendMessage(Command, tag="message.send"):
+class SendMessage(Command, frozen=True, kw_only=True, tag="message.send"):
     """Send a message.  `thread`: the seq of the root it answers in a thread."""
 
     conversation: Id
@@ -55,7 +53,7 @@ class QuoteRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     text: Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
-class ForwardMessage(Command, tag="message.forward"):
+class ForwardMessage(Command, frozen=True, kw_only=True, tag="message.forward"):
     """Send a copy of a message that one may read to another conversation."""
 
     conversation: Id
@@ -64,13 +62,13 @@ class ForwardMessage(Command, tag="message.forward"):
     thread: Seq | None = None
 
 
-class EditMessage(Command, tag="message.edit"):
+class EditMessage(Command, frozen=True, kw_only=True, tag="message.edit"):
     conversation: Id
     seq: Seq
     content: Content
 
 
-class DeleteMessage(Command, tag="message.delete"):
+class DeleteMessage(Command, frozen=True, kw_only=True, tag="message.delete"):
     """`everyone` false: only for oneself (all of one's devices)."""
 
     conversation: Id
@@ -78,29 +76,29 @@ class DeleteMessage(Command, tag="message.delete"):
     everyone: bool = False
 
 
-class AddReaction(Command, tag="reaction.add"):
+class AddReaction(Command, frozen=True, kw_only=True, tag="reaction.add"):
     conversation: Id
     seq: Seq
     emoji: Emoji
 
 
-class RemoveReaction(Command, tag="reaction.remove"):
+class RemoveReaction(Command, frozen=True, kw_only=True, tag="reaction.remove"):
     conversation: Id
     seq: Seq
     emoji: Emoji
 
 
-class PinMessage(Command, tag="message.pin"):
+class PinMessage(Command, frozen=True, kw_only=True, tag="message.pin"):
     conversation: Id
     seq: Seq
 
 
-class UnpinMessage(Command, tag="message.unpin"):
+class UnpinMessage(Command, frozen=True, kw_only=True, tag="message.unpin"):
     conversation: Id
     seq: Seq
 
 
-class VotePoll(Command, tag="poll.vote"):
+class VotePoll(Command, frozen=True, kw_only=True, tag="poll.vote"):
     """Replaces one's earlier vote; no options withdraws it."""
 
     conversation: Id
@@ -108,12 +106,12 @@ class VotePoll(Command, tag="poll.vote"):
     options: Annotated[tuple[Annotated[int, Meta(ge=0, le=19)], ...], Meta(max_length=20)]
 
 
-class ClosePoll(Command, tag="poll.close"):
+class ClosePoll(Command, frozen=True, kw_only=True, tag="poll.close"):
     conversation: Id
     seq: Seq
 
 
-class ScheduleMessage(Command, tag="schedule.create"):
+class ScheduleMessage(Command, frozen=True, kw_only=True, tag="schedule.create"):
     """Send later; `send_at` in Unix ms, at most a year ahead."""
 
     conversation: Id
@@ -123,11 +121,11 @@ class ScheduleMessage(Command, tag="schedule.create"):
     reply_to: Seq | None = None
 
 
-class CancelSchedule(Command, tag="schedule.cancel"):
+class CancelSchedule(Command, frozen=True, kw_only=True, tag="schedule.cancel"):
     schedule: Id
 
 
-class MarkRead(Command, tag="message.read"):
+class MarkRead(Command, frozen=True, kw_only=True, tag="message.read"):
     """Everything up to `seq` is read (and received).  With `thread`, within that thread."""
 
     durable: ClassVar[bool] = False
@@ -137,24 +135,24 @@ class MarkRead(Command, tag="message.read"):
     thread: Seq | None = None
 
 
-class MarkReceived(Command, tag="message.received"):
+class MarkReceived(Command, frozen=True, kw_only=True, tag="message.received"):
     durable: ClassVar[bool] = False
 
     conversation: Id
     seq: Seq
 
 
-class FollowThread(Command, tag="thread.follow"):
+class FollowThread(Command, frozen=True, kw_only=True, tag="thread.follow"):
     conversation: Id
     thread: Seq
 
 
-class UnfollowThread(Command, tag="thread.unfollow"):
+class UnfollowThread(Command, frozen=True, kw_only=True, tag="thread.unfollow"):
     conversation: Id
     thread: Seq
 
 
-class SetDraft(Command, tag="draft.set"):
+class SetDraft(Command, frozen=True, kw_only=True, tag="draft.set"):
     """An empty text removes the draft."""
 
     conversation: Id
@@ -163,13 +161,13 @@ class SetDraft(Command, tag="draft.set"):
     reply_to: Seq | None = None
 
 
-class AddBookmark(Command, tag="bookmark.add"):
+class AddBookmark(Command, frozen=True, kw_only=True, tag="bookmark.add"):
     conversation: Id
     seq: Seq
     note: Annotated[str, Meta(max_length=500)] = ""
 
 
-class RemoveBookmark(Command, tag="bookmark.remove"):
+class RemoveBookmark(Command, frozen=True, kw_only=True, tag="bookmark.remove"):
     conversation: Id
     seq: Seq
 
@@ -177,20 +175,20 @@ class RemoveBookmark(Command, tag="bookmark.remove"):
 # --- conversations -------------------------------------------------------------------------------
 
 
-class OpenDirect(Command, tag="conversation.open_direct"):
+class OpenDirect(Command, frozen=True, kw_only=True, tag="conversation.open_direct"):
     """The one direct conversation with `user`: made when it is not there yet."""
 
     user: Id
 
 
-class CreateGroup(Command, tag="conversation.create_group"):
+class CreateGroup(Command, frozen=True, kw_only=True, tag="conversation.create_group"):
     name: Name
     members: UserIds = ()
     description: Annotated[str, Meta(max_length=2000)] = ""
     history: Literal["all", "joined"] = "joined"
 
 
-class CreateChannel(Command, tag="conversation.create_channel"):
+class CreateChannel(Command, frozen=True, kw_only=True, tag="conversation.create_channel"):
     """A public channel is listed, found by search and joined by anyone of the tenant."""
 
     name: Name
@@ -200,14 +198,14 @@ class CreateChannel(Command, tag="conversation.create_channel"):
     members: UserIds = ()
 
 
-class CreateTopic(Command, tag="topic.create"):
+class CreateTopic(Command, frozen=True, kw_only=True, tag="topic.create"):
     """A named sub-log of a channel; it inherits the channel's members and permissions."""
 
     conversation: Id
     name: Name
 
 
-class UpdateConversation(Command, tag="conversation.update"):
+class UpdateConversation(Command, frozen=True, kw_only=True, tag="conversation.update"):
     """Fields that are absent stay as they are.  `message_ttl_s`: messages sent from now on disappear
     after that many seconds (0: never)."""
 
@@ -222,30 +220,30 @@ class UpdateConversation(Command, tag="conversation.update"):
     who_may_send: Role | None = None
 
 
-class DeleteConversation(Command, tag="conversation.delete"):
+class DeleteConversation(Command, frozen=True, kw_only=True, tag="conversation.delete"):
     conversation: Id
 
 
-class JoinChannel(Command, tag="conversation.join"):
+class JoinChannel(Command, frozen=True, kw_only=True, tag="conversation.join"):
     conversation: Id
 
 
-class LeaveConversation(Command, tag="conversation.leave"):
+class LeaveConversation(Command, frozen=True, kw_only=True, tag="conversation.leave"):
     conversation: Id
 
 
-class AddMember(Command, tag="member.add"):
+class AddMember(Command, frozen=True, kw_only=True, tag="member.add"):
     conversation: Id
     user: Id
     role: Role = "member"
 
 
-class RemoveMember(Command, tag="member.remove"):
+class RemoveMember(Command, frozen=True, kw_only=True, tag="member.remove"):
     conversation: Id
     user: Id
 
 
-class SetRole(Command, tag="member.set_role"):
+class SetRole(Command, frozen=True, kw_only=True, tag="member.set_role"):
     """Giving `owner` away keeps one's own role: a conversation may have several owners, never none."""
 
     conversation: Id
@@ -253,7 +251,7 @@ class SetRole(Command, tag="member.set_role"):
     role: Role
 
 
-class CreateInvite(Command, tag="invite.create"):
+class CreateInvite(Command, frozen=True, kw_only=True, tag="invite.create"):
     """The link's secret comes back once, in the answer.  0: no limit."""
 
     conversation: Id
@@ -261,16 +259,16 @@ class CreateInvite(Command, tag="invite.create"):
     max_uses: Annotated[int, Meta(ge=0, le=100_000)] = 0
 
 
-class RevokeInvite(Command, tag="invite.revoke"):
+class RevokeInvite(Command, frozen=True, kw_only=True, tag="invite.revoke"):
     conversation: Id
     invite: Id
 
 
-class AcceptInvite(Command, tag="invite.accept"):
+class AcceptInvite(Command, frozen=True, kw_only=True, tag="invite.accept"):
     token: Annotated[str, Meta(min_length=16, max_length=128)]
 
 
-class SetPreferences(Command, tag="preferences.set"):
+class SetPreferences(Command, frozen=True, kw_only=True, tag="preferences.set"):
     """One's own view of a conversation: how it notifies, and where it stands in the list."""
 
     conversation: Id
@@ -283,42 +281,42 @@ class SetPreferences(Command, tag="preferences.set"):
 # --- people --------------------------------------------------------------------------------------
 
 
-class UpdateProfile(Command, tag="profile.update"):
+class UpdateProfile(Command, frozen=True, kw_only=True, tag="profile.update"):
     name: Name | None = None
     handle: Annotated[str, Meta(min_length=2, max_length=64)] | None = None
     photo: Annotated[str, Meta(max_length=512)] | None = None
     status: Annotated[str, Meta(max_length=280)] | None = None
 
 
-class UpdateSettings(Command, tag="settings.update"):
+class UpdateSettings(Command, frozen=True, kw_only=True, tag="settings.update"):
     """Replaces the given sections of the settings document (see `domain/settings.py`)."""
 
     settings: msgspec.Raw
 
 
-class RequestContact(Command, tag="contact.request"):
+class RequestContact(Command, frozen=True, kw_only=True, tag="contact.request"):
     user: Id
 
 
-class AcceptContact(Command, tag="contact.accept"):
+class AcceptContact(Command, frozen=True, kw_only=True, tag="contact.accept"):
     user: Id
 
 
-class RemoveContact(Command, tag="contact.remove"):
+class RemoveContact(Command, frozen=True, kw_only=True, tag="contact.remove"):
     """Also declines a request and withdraws one's own."""
 
     user: Id
 
 
-class BlockUser(Command, tag="user.block"):
+class BlockUser(Command, frozen=True, kw_only=True, tag="user.block"):
     user: Id
 
 
-class UnblockUser(Command, tag="user.unblock"):
+class UnblockUser(Command, frozen=True, kw_only=True, tag="user.unblock"):
     user: Id
 
 
-class CreateReport(Command, tag="report.create"):
+class CreateReport(Command, frozen=True, kw_only=True, tag="report.create"):
     """Report a person, or one of their messages (`conversation` and `seq`)."""
 
     user: Id
@@ -328,7 +326,7 @@ class CreateReport(Command, tag="report.create"):
     seq: Seq | None = None
 
 
-class RevokeDevice(Command, tag="device.revoke"):
+class RevokeDevice(Command, frozen=True, kw_only=True, tag="device.revoke"):
     """Signs a device out: its sessions are closed and its tokens refused from now on."""
 
     device: Id
@@ -337,7 +335,7 @@ class RevokeDevice(Command, tag="device.revoke"):
 # --- ephemeral -----------------------------------------------------------------------------------
 
 
-class SetTyping(Command, tag="typing.set"):
+class SetTyping(Command, frozen=True, kw_only=True, tag="typing.set"):
     durable: ClassVar[bool] = False
 
     conversation: Id
@@ -345,62 +343,61 @@ class SetTyping(Command, tag="typing.set"):
     thread: Seq | None = None
 
 
-class SetPresence(Command, tag="presence.set"):
+class SetPresence(Command, frozen=True, kw_only=True, tag="presence.set"):
     durable: ClassVar[bool] = False
 
     state: Literal["online", "away"]
 
 
-COMMANDS: dict[str, type[Command]] = {
-    cls.__struct_config__.tag: cls  # pyright: ignore[reportAttributeAccessIssue]
-    for cls in (
-        SendMessage,
-        ForwardMessage,
-        EditMessage,
-        DeleteMessage,
-        AddReaction,
-        RemoveReaction,
-        PinMessage,
-        UnpinMessage,
-        VotePoll,
-        ClosePoll,
-        ScheduleMessage,
-        CancelSchedule,
-        MarkRead,
-        MarkReceived,
-        FollowThread,
-        UnfollowThread,
-        SetDraft,
-        AddBookmark,
-        RemoveBookmark,
-        OpenDirect,
-        CreateGroup,
-        CreateChannel,
-        CreateTopic,
-        UpdateConversation,
-        DeleteConversation,
-        JoinChannel,
-        LeaveConversation,
-        AddMember,
-        RemoveMember,
-        SetRole,
-        CreateInvite,
-        RevokeInvite,
-        AcceptInvite,
-        SetPreferences,
-        UpdateProfile,
-        UpdateSettings,
-        RequestContact,
-        AcceptContact,
-        RemoveContact,
-        BlockUser,
-        UnblockUser,
-        CreateReport,
-        RevokeDevice,
-        SetTyping,
-        SetPresence,
-    )
-}
+COMMAND_TYPES: tuple[type[Command], ...] = (
+    SendMessage,
+    ForwardMessage,
+    EditMessage,
+    DeleteMessage,
+    AddReaction,
+    RemoveReaction,
+    PinMessage,
+    UnpinMessage,
+    VotePoll,
+    ClosePoll,
+    ScheduleMessage,
+    CancelSchedule,
+    MarkRead,
+    MarkReceived,
+    FollowThread,
+    UnfollowThread,
+    SetDraft,
+    AddBookmark,
+    RemoveBookmark,
+    OpenDirect,
+    CreateGroup,
+    CreateChannel,
+    CreateTopic,
+    UpdateConversation,
+    DeleteConversation,
+    JoinChannel,
+    LeaveConversation,
+    AddMember,
+    RemoveMember,
+    SetRole,
+    CreateInvite,
+    RevokeInvite,
+    AcceptInvite,
+    SetPreferences,
+    UpdateProfile,
+    UpdateSettings,
+    RequestContact,
+    AcceptContact,
+    RemoveContact,
+    BlockUser,
+    UnblockUser,
+    CreateReport,
+    RevokeDevice,
+    SetTyping,
+    SetPresence,
+)
+
+COMMANDS: dict[str, type[Command]] = {str(cls.__struct_config__.tag): cls for cls in COMMAND_TYPES}
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

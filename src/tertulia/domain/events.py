@@ -53,7 +53,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of every event body."""
 
 
-class MessageNew(Body):
+class MessageNew(Body, frozen=True, kw_only=True, omit_defaults=True):
     content: Content
     reply_to: int | None = None
     quote: Quote | None = None
@@ -62,35 +62,35 @@ class MessageNew(Body):
     foreign: msgspec.Raw | None = None
 
 
-class MessageUpdated(Body):
+class MessageUpdated(Body, frozen=True, kw_only=True, omit_defaults=True):
     content: Content
 
 
-class Empty(Body):
+class Empty(Body, frozen=True, kw_only=True, omit_defaults=True):
     """A body with nothing in it: the header says it all."""
 
 
-class MessageDeleted(Body):
+class MessageDeleted(Body, frozen=True, kw_only=True, omit_defaults=True):
     by_timer: bool = False
 
 
-class ReactionChanged(Body):
+class ReactionChanged(Body, frozen=True, kw_only=True, omit_defaults=True):
     emoji: str
 
 
-class PollVoted(Body):
+class PollVoted(Body, frozen=True, kw_only=True, omit_defaults=True):
     options: tuple[int, ...]
     previous: tuple[int, ...] = ()
 
 
-class ConversationCreated(Body):
+class ConversationCreated(Body, frozen=True, kw_only=True, omit_defaults=True):
     kind: ConversationKind
     name: str = ""
     slug: str = ""
     parent: str | None = None
 
 
-class ConversationUpdated(Body):
+class ConversationUpdated(Body, frozen=True, kw_only=True, omit_defaults=True):
     """The fields that changed, with their new values; the rest are absent."""
 
     name: str | None = None
@@ -103,45 +103,45 @@ class ConversationUpdated(Body):
     who_may_send: Role | None = None
 
 
-class MemberAdded(Body):
+class MemberAdded(Body, frozen=True, kw_only=True, omit_defaults=True):
     user: str
     role: Role
     by: Literal["add", "join", "invite", "create"] = "add"
 
 
-class MemberRemoved(Body):
+class MemberRemoved(Body, frozen=True, kw_only=True, omit_defaults=True):
     user: str
     left: bool = False
 
 
-class MemberUpdated(Body):
+class MemberUpdated(Body, frozen=True, kw_only=True, omit_defaults=True):
     user: str
     role: Role
 
 
-class TopicCreated(Body):
+class TopicCreated(Body, frozen=True, kw_only=True, omit_defaults=True):
     topic: str
     name: str
 
 
-class InviteChanged(Body):
+class InviteChanged(Body, frozen=True, kw_only=True, omit_defaults=True):
     invite: str
 
 
 # personal log
 
 
-class ConversationJoined(Body):
+class ConversationJoined(Body, frozen=True, kw_only=True, omit_defaults=True):
     conversation: str
     kind: ConversationKind
     role: Role = "member"
 
 
-class ConversationLeft(Body):
+class ConversationLeft(Body, frozen=True, kw_only=True, omit_defaults=True):
     conversation: str
 
 
-class PreferencesUpdated(Body):
+class PreferencesUpdated(Body, frozen=True, kw_only=True, omit_defaults=True):
     conversation: str
     notify: Literal["all", "mentions", "none"] = "all"
     muted_until: int = 0
@@ -149,45 +149,45 @@ class PreferencesUpdated(Body):
     archived: bool = False
 
 
-class SettingsUpdated(Body):
+class SettingsUpdated(Body, frozen=True, kw_only=True, omit_defaults=True):
     settings: msgspec.Raw
 
 
-class ProfileUpdated(Body):
+class ProfileUpdated(Body, frozen=True, kw_only=True, omit_defaults=True):
     name: str | None = None
     handle: str | None = None
     photo: str | None = None
     status: str | None = None
 
 
-class ContactChanged(Body):
+class ContactChanged(Body, frozen=True, kw_only=True, omit_defaults=True):
     user: str
     state: Literal["requested", "received", "accepted", "removed"]
 
 
-class BlockChanged(Body):
+class BlockChanged(Body, frozen=True, kw_only=True, omit_defaults=True):
     user: str
 
 
-class DraftUpdated(Body):
+class DraftUpdated(Body, frozen=True, kw_only=True, omit_defaults=True):
     conversation: str
     thread: int = 0
     text: str = ""
     reply_to: int | None = None
 
 
-class BookmarkChanged(Body):
+class BookmarkChanged(Body, frozen=True, kw_only=True, omit_defaults=True):
     conversation: str
     seq: int
     note: str = ""
 
 
-class MessageHidden(Body):
+class MessageHidden(Body, frozen=True, kw_only=True, omit_defaults=True):
     conversation: str
     seq: int
 
 
-class ScheduleChanged(Body):
+class ScheduleChanged(Body, frozen=True, kw_only=True, omit_defaults=True):
     schedule: str
     conversation: str
     send_at: int = 0
@@ -196,16 +196,16 @@ class ScheduleChanged(Body):
     failed: str | None = None
 
 
-class DeviceChanged(Body):
+class DeviceChanged(Body, frozen=True, kw_only=True, omit_defaults=True):
     device: str
     name: str = ""
 
 
-class Reported(Body):
+class Reported(Body, frozen=True, kw_only=True, omit_defaults=True):
     report: str
 
 
-class ThreadFollowed(Body):
+class ThreadFollowed(Body, frozen=True, kw_only=True, omit_defaults=True):
     conversation: str
     thread: int
 

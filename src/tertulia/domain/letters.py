@@ -72,8 +72,7 @@ _WORDINGS: Final[Mapping[tuple[LetterKind, Language], _Wording]] = {
         "{code}\n\n"
         "Vale durante {span}. Nadie de {brand} te lo pedirá nunca.\n\n"
         "Si no has sido tú, no tienes que hacer nada: tu contraseña no cambia.\n",
-        "{brand}: tu clave para la nueva contraseña es {code}. Vale {span}. "
-        "Si no eres tu, no hagas nada.",
+        "{brand}: tu clave para la nueva contraseña es {code}. Vale {span}. Si no eres tu, no hagas nada.",
     ),
     ("verify", "ar"): _Wording(
         "رمز التحقق الخاص بك في {brand}",
@@ -116,7 +115,10 @@ def pick_language(wanted: str | None) -> Language:
     Only the primary subtag counts (RFC 4647 section 3.4 lookup, cut to its last step).
     """
     primary = (wanted or "").replace("_", "-").split("-", 1)[0].lower()
-    return next((language for language in LANGUAGES if language == primary), "en")
+    for language in LANGUAGES:
+        if language == primary:
+            return language
+    return "en"
 
 
 def brand_fault(brand: str) -> str | None:
@@ -140,9 +142,7 @@ def _span(language: Language, minutes: int) -> str:
     return f"{minutes} {word}" if minutes == 1 else f"{minutes} {word}s"
 
 
-def compose(
-    kind: LetterKind, *, language: str | None, brand: str, code: str, minutes: int
-) -> Letter:
+def compose(kind: LetterKind, *, language: str | None, brand: str, code: str, minutes: int) -> Letter:
     """Write the letter `kind` with `code`, valid for `minutes`, in the language nearest to the tag.
 
     Raises ValueError when the brand, the code or the minutes cannot stand in a letter; nothing

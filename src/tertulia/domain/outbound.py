@@ -16,6 +16,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+URL_REASONS: Final = frozenset({"scheme", "userinfo", "host", "port", "numeric_host"})
+"""The reasons of `judge_url`'s own; any other one is `judge_address`'s, about a literal."""
 
 
 class Allowed(msgspec.Struct, frozen=True):
@@ -60,9 +62,7 @@ class OutboundPolicy(msgspec.Struct, frozen=True, kw_only=True):
         return host in self.hosts or (host, port) in self.endpoints
 
 
-_ENDPOINT = re.compile(
-    r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^:\[\]/]+))(?::(?P<port>[0-9]{1,5}))?"
-)
+_ENDPOINT = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^:\[\]/]+))(?::(?P<port>[0-9]{1,5}))?")
 
 
 def parse_policy(entries: Iterable[str], *, ports: Iterable[int] = (80, 443)) -> OutboundPolicy:

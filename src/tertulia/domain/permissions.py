@@ -42,27 +42,21 @@ _READER: frozenset[Capability] = frozenset({"read", "leave"})
 _WRITER: frozenset[Capability] = frozenset(
     {"read", "leave", "send", "react", "edit_own", "delete_own", "poll", "typing"}
 )
-_MODERATOR: frozenset[Capability] = _WRITER | {
-    "delete_any",
-    "pin",
-    "mention_all",
-    "remove_members",
-    "create_topic",
-}
-_ADMIN: frozenset[Capability] = _MODERATOR | {"update", "add_members", "set_roles", "invite"}
-_OWNER: frozenset[Capability] = _ADMIN | {"delete"}
+_MODERATOR: frozenset[Capability] = _WRITER.union(
+    ("delete_any", "pin", "mention_all", "remove_members", "create_topic")
+)
+_ADMIN: frozenset[Capability] = _MODERATOR.union(("update", "add_members", "set_roles", "invite"))
+_OWNER: frozenset[Capability] = _ADMIN.union(("delete",))
 
 _BY_ROLE: dict[Role, frozenset[Capability]] = {
     "owner": _OWNER,
     "admin": _ADMIN,
     "moderator": _MODERATOR,
-    "member": _WRITER | {"create_topic"},
+    "member": _WRITER.union(("create_topic",)),
     "guest": _WRITER,
 }
-_DIRECT: frozenset[Capability] = (_WRITER | {"pin", "update"}) - {"leave"}
-_CHANGES: frozenset[Capability] = frozenset(
-    {"send", "react", "poll", "typing", "edit_own", "pin", "update"}
-)
+_DIRECT: frozenset[Capability] = _WRITER.union(("pin", "update")) - {"leave"}
+_CHANGES: frozenset[Capability] = frozenset({"send", "react", "poll", "typing", "edit_own", "pin", "update"})
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

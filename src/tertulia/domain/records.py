@@ -54,7 +54,7 @@ class Versioned(msgspec.Struct, Generic[R], frozen=True):
 # --- tenants and people --------------------------------------------------------------------------
 
 
-class Tenant(Record):
+class Tenant(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One customer's world.  Limits are per tenant; 0 means the server's default."""
 
     table: ClassVar[str] = "tenant"
@@ -69,7 +69,7 @@ class Tenant(Record):
     jwks: str = ""
 
 
-class ApiKey(Record):
+class ApiKey(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A secret with which a customer's backend signs user tokens (HS256)."""
 
     table: ClassVar[str] = "api_key"
@@ -81,7 +81,7 @@ class ApiKey(Record):
     revoked_at: int = 0
 
 
-class User(Record):
+class User(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A person or bot.  `external` is the customer backend's own id for the user ("" for people who
     signed up here).  Handles are never reused: `HandleTaken` outlives the user."""
 
@@ -104,7 +104,7 @@ class User(Record):
     disabled: bool = False
 
 
-class HandleTaken(Record):
+class HandleTaken(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A handle that was ever given out, and to whom."""
 
     table: ClassVar[str] = "handle_taken"
@@ -114,7 +114,7 @@ class HandleTaken(Record):
     user: str
 
 
-class Identity(Record):
+class Identity(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A verified (or pending) e-mail address or phone number of a user."""
 
     table: ClassVar[str] = "identity"
@@ -128,7 +128,7 @@ class Identity(Record):
     findable: bool = True
 
 
-class Credential(Record):
+class Credential(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A user's password verifiers (argon2id and SCRAM keys), as JSON."""
 
     table: ClassVar[str] = "credential"
@@ -139,7 +139,7 @@ class Credential(Record):
     changed_at: int
 
 
-class Code(Record):
+class Code(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A one-time code that was sent to an address; only its keyed hash is stored."""
 
     table: ClassVar[str] = "code"
@@ -153,7 +153,7 @@ class Code(Record):
     user: str = ""
 
 
-class Device(Record):
+class Device(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One login of a user, with its refresh-token family.  Secrets are stored as SHA-256 only."""
 
     table: ClassVar[str] = "device"
@@ -174,7 +174,7 @@ class Device(Record):
     revoked_at: int = 0
 
 
-class Settings(Record):
+class Settings(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A user's settings document (see `domain/settings.py`), as JSON."""
 
     table: ClassVar[str] = "settings"
@@ -184,7 +184,7 @@ class Settings(Record):
     document: bytes
 
 
-class LastSeen(Record):
+class LastSeen(Record, frozen=True, kw_only=True, omit_defaults=True):
     """When a user's last session ended (Unix ms)."""
 
     table: ClassVar[str] = "last_seen"
@@ -194,7 +194,7 @@ class LastSeen(Record):
     at: int
 
 
-class Contact(Record):
+class Contact(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How `user` stands to `other`: both sides have a row of their own."""
 
     table: ClassVar[str] = "contact"
@@ -206,7 +206,7 @@ class Contact(Record):
     at: int
 
 
-class Block(Record):
+class Block(Record, frozen=True, kw_only=True, omit_defaults=True):
     """`user` has blocked `other`."""
 
     table: ClassVar[str] = "block"
@@ -218,7 +218,7 @@ class Block(Record):
     at: int
 
 
-class Report(Record):
+class Report(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A person's report of a message or of a person, kept for moderation."""
 
     table: ClassVar[str] = "report"
@@ -238,7 +238,7 @@ class Report(Record):
 # --- conversations -------------------------------------------------------------------------------
 
 
-class Conversation(Record):
+class Conversation(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A conversation's current description.  Its log has the same id.
 
     `pair` is the sorted two user ids of a direct conversation ("" otherwise), `slug` a channel's
@@ -272,7 +272,7 @@ class Conversation(Record):
     deleted_at: int = 0
 
 
-class Member(Record):
+class Member(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A user's membership.  `since` is the log's last seq before the join: with `history="joined"`
     the member sees what follows it.  Preferences (`notify` …) are the member's own."""
 
@@ -291,7 +291,7 @@ class Member(Record):
     archived: bool = False
 
 
-class Invite(Record):
+class Invite(Record, frozen=True, kw_only=True, omit_defaults=True):
     """An invite link.  The token is a secret: only its SHA-256 is the key."""
 
     table: ClassVar[str] = "invite"
@@ -309,7 +309,7 @@ class Invite(Record):
     revoked_at: int = 0
 
 
-class Pin(Record):
+class Pin(Record, frozen=True, kw_only=True, omit_defaults=True):
     table: ClassVar[str] = "pin"
     key_fields: ClassVar[tuple[str, ...]] = ("tenant", "conversation", "seq")
 
@@ -319,14 +319,12 @@ class Pin(Record):
     at: int
 
 
-class Reaction(Record):
+class Reaction(Record, frozen=True, kw_only=True, omit_defaults=True):
     """`user` reacted to a message with `emoji`."""
 
     table: ClassVar[str] = "reaction"
     key_fields: ClassVar[tuple[str, ...]] = ("tenant", "conversation", "seq", "emoji", "user")
-    indexes: ClassVar[tuple[Index, ...]] = (
-        Index("own", ("tenant", "conversation", "user", "seq")),
-    )
+    indexes: ClassVar[tuple[Index, ...]] = (Index("own", ("tenant", "conversation", "user", "seq")),)
 
     conversation: str
     seq: int
@@ -335,7 +333,7 @@ class Reaction(Record):
     at: int
 
 
-class Vote(Record):
+class Vote(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A user's vote in a poll: the numbers of the chosen options."""
 
     table: ClassVar[str] = "vote"
@@ -347,21 +345,19 @@ class Vote(Record):
     options: tuple[int, ...]
 
 
-class ThreadFollow(Record):
+class ThreadFollow(Record, frozen=True, kw_only=True, omit_defaults=True):
     """`user` follows the thread at `root`; their place is the cursor of that thread."""
 
     table: ClassVar[str] = "thread_follow"
     key_fields: ClassVar[tuple[str, ...]] = ("tenant", "conversation", "root", "user")
-    indexes: ClassVar[tuple[Index, ...]] = (
-        Index("user", ("tenant", "user", "conversation", "root")),
-    )
+    indexes: ClassVar[tuple[Index, ...]] = (Index("user", ("tenant", "user", "conversation", "root")),)
 
     conversation: str
     root: int
     user: str
 
 
-class Hidden(Record):
+class Hidden(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A message that `user` deleted for themselves."""
 
     table: ClassVar[str] = "hidden"
@@ -372,7 +368,7 @@ class Hidden(Record):
     seq: int
 
 
-class Draft(Record):
+class Draft(Record, frozen=True, kw_only=True, omit_defaults=True):
     table: ClassVar[str] = "draft"
     key_fields: ClassVar[tuple[str, ...]] = ("tenant", "user", "conversation", "thread")
 
@@ -384,7 +380,7 @@ class Draft(Record):
     at: int = 0
 
 
-class Bookmark(Record):
+class Bookmark(Record, frozen=True, kw_only=True, omit_defaults=True):
     table: ClassVar[str] = "bookmark"
     key_fields: ClassVar[tuple[str, ...]] = ("tenant", "user", "conversation", "seq")
 
@@ -395,7 +391,7 @@ class Bookmark(Record):
     at: int = 0
 
 
-class Scheduled(Record):
+class Scheduled(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A message to be sent at `send_at`; `command` is the JSON of the send command."""
 
     table: ClassVar[str] = "scheduled"
@@ -410,7 +406,7 @@ class Scheduled(Record):
     created_at: int
 
 
-class Outbox(Record):
+class Outbox(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Work that follows a commit: claimed by one worker at a time, deleted when done.
 
     `due_at` is when it may be tried next; a claim moves it forward, so that a worker that dies frees
@@ -432,15 +428,13 @@ class Outbox(Record):
 # --- rows that the store itself writes within an append -----------------------------------------
 
 
-class Cursor(Record):
+class Cursor(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A member's two cursors into a log (`thread` 0) or a thread.  `ordinal` and `all_ordinal` are
     the counts at `read`, so that unread is a subtraction (design rule 4)."""
 
     table: ClassVar[str] = "cursor"
     key_fields: ClassVar[tuple[str, ...]] = ("tenant", "conversation", "user", "thread")
-    indexes: ClassVar[tuple[Index, ...]] = (
-        Index("user", ("tenant", "user", "conversation", "thread")),
-    )
+    indexes: ClassVar[tuple[Index, ...]] = (Index("user", ("tenant", "user", "conversation", "thread")),)
 
     conversation: str
     user: str
@@ -451,7 +445,7 @@ class Cursor(Record):
     all_ordinal: int = 0
 
 
-class Mention(Record):
+class Mention(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A personal mention of `user` in a message."""
 
     table: ClassVar[str] = "mention"
@@ -462,7 +456,7 @@ class Mention(Record):
     seq: int
 
 
-class Expiry(Record):
+class Expiry(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A message that disappears at `at`."""
 
     table: ClassVar[str] = "expiry"

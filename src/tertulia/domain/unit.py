@@ -119,11 +119,13 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
 
 class Committed(msgspec.Struct, frozen=True):
     """The outcome of an append.  `repeated`: the events are those of the first append of this
-    `client_id`; nothing was written now and nothing is to be published."""
+    `client_id`; nothing was written now and nothing is to be published.  `bumped` names the logs whose
+    epoch moved (by an event or by `BumpEpoch`)."""
 
     events: tuple[Event, ...]
     repeated: bool = False
     cursors: tuple[CursorMoved, ...] = ()
+    bumped: tuple[str, ...] = ()
 
 
 class CursorMoved(msgspec.Struct, frozen=True, kw_only=True):

@@ -138,9 +138,7 @@ class Directory(Protocol):
         (the values of all fields of the key or index, of the last row of the page before)."""
         ...
 
-    async def due(
-        self, record: type[R], index: str, prefix: Key, until: int, limit: int
-    ) -> list[R]:
+    async def due(self, record: type[R], index: str, prefix: Key, until: int, limit: int) -> list[R]:
         """Rows whose `index` begins with `prefix` and whose next field is <= `until`, in order."""
         ...
 

@@ -1,0 +1,432 @@
+"""Messages: sending, editing, deleting, reactions, pins, polls."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+import msgspec
+
+from tertulia.application.access import Access, expects
+from tertulia.application.core import Caller, Executor, Plan
+from tertulia.application.tenants import Tenants
+from tertulia.domain import commands as c
+from tertulia.domain import events as e
+from tertulia.domain.content import Content, Forward, Quote, Text
+from tertulia.domain.errors import Refusal, not_found
+from tertulia.domain.mentions import find_mentions
+from tertulia.domain.message_rules import (
+    check_content,
+    check_edit,
+    check_foreign,
+    check_vote,
+    live_content,
+    quoted,
+)
+from tertulia.domain.permissions import Standing, capabilities, decide
+from tertulia.domain.records import Hidden, Member, Pin, Reaction, Tenant, ThreadFollow, User, Vote
+from tertulia.domain.unit import Committed, NewEvent, Put, Remove, VersionIs, ViewIs, Write
+from tertulia.domain.views import MessageView
+from tertulia.ports.clock import Clock
+from tertulia.ports.message_store import Directory, MessageStore
+
+MAX_REACTION_KINDS = 20
+
+
+class Messages:
+    """Handlers of the message commands; each returns the Accepted of its first event."""
+
+    def __init__(
+        self,
+        store: MessageStore,
+        directory: Directory,
+        access: Access,
+        tenants: Tenants,
+        executor: Executor,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._access = access
+        self._tenants = tenants
+        self._executor = executor
+        self._clock = clock
+
+    # --- sending ---------------------------------------------------------------------------------
+
+    def send_now(self, caller: Caller, command: c.SendMessage) -> Awaitable[Committed] | None:
+        """The append of a plain message for which everything is at hand; None: use `send`.
+
+        The same decision as `send`, without a turn of the event loop.  A future that ends in Refusal
+        `stale` must be answered by `send`.  Raises Refusal.
+        """
+        content = command.content
+        if (
+            command.thread is not None
+            or command.reply_to is not None
+            or command.quote is not None
+            or command.foreign is not None
+            or (type(content) is Text and ("@" in content.text or content.mentions))
+        ):
+            return None
+        standing = self._access.cached(caller, command.conversation)
+        tenant = self._tenants.cached(caller.tenant)
+        if standing is None or tenant is None or decide(standing, "send") is not None:
+            return None
+        plan = self._plan(caller, standing, tenant, command, content)
+        idem = self._executor.idempotency(caller, command)
+        return self._store.append(self._executor.unit(caller, command, plan, idem))
+
+    async def send(self, caller: Caller, command: c.SendMessage) -> c.Accepted:
+        """Send a message.
+
+        Mentions are read from the text; those that are not members are plain text.  A reply in a thread
+        makes its author, and the root's, followers of it."""
+
+        async def plan() -> Plan:
+            standing = await self._access.require(caller, command.conversation, "send")
+            tenant = await self._tenants.get(caller.tenant)
+            refusal = check_foreign(command.foreign)
+            if refusal is not None:
+                raise refusal
+            content = await self._resolve_mentions(caller, standing, command.content)
+            writes: list[Write] = []
+            floor = standing.floor
+            if command.thread is not None:
+                root, _ = live_content(await self._store.message(command.conversation, command.thread), floor)
+                if root.event.thread:
+                    raise Refusal("invalid", "A reply cannot be the root of a thread.", field="thread")
+                writes += [
+                    Put(
+                        ThreadFollow(
+                            tenant=caller.tenant,
+                            conversation=command.conversation,
+                            root=command.thread,
+                            user=user,
+                        )
+                    )
+                    for user in {caller.user, root.event.actor}
+                ]
+            if command.reply_to is not None:
+                live_content(await self._store.message(command.conversation, command.reply_to), floor)
+            quote = None
+            if command.quote is not None:
+                view, text = live_content(
+                    await self._store.message(command.conversation, command.quote.seq), floor
+                )
+                quote = quoted(view, text, command.quote.text)
+            return self._plan(caller, standing, tenant, command, content, quote=quote, writes=tuple(writes))
+
+        return await self._executor.run(caller, command, plan)
+
+    async def forward(self, caller: Caller, command: c.ForwardMessage) -> c.Accepted:
+        """Send a copy of a message that the caller may read; it names where it came from."""
+
+        async def plan() -> Plan:
+            source = await self._access.require(caller, command.from_conversation, "read")
+            view, content = live_content(
+                await self._visible(caller, source, command.from_conversation, command.from_seq)
+            )
+            standing = await self._access.require(caller, command.conversation, "send")
+            tenant = await self._tenants.get(caller.tenant)
+            if isinstance(content, Text):
+                content = msgspec.structs.replace(content, mentions=(), mention_all=False, mention_here=False)
+            send = c.SendMessage(conversation=command.conversation, content=content, thread=command.thread)
+            origin = Forward(conversation=command.from_conversation, seq=view.seq, user=view.event.actor)
+            return self._plan(caller, standing, tenant, send, content, forward=origin)
+
+        return await self._executor.run(caller, command, plan)
+
+    def _plan(
+        self,
+        caller: Caller,
+        standing: Standing,
+        tenant: Tenant,
+        command: c.SendMessage,
+        content: Content,
+        *,
+        quote: Quote | None = None,
+        forward: Forward | None = None,
+        writes: tuple[Write, ...] = (),
+    ) -> Plan:
+        refusal = check_content(content, tenant)
+        if refusal is not None:
+            raise refusal
+        ttl = standing.conversation.message_ttl_s or standing.home.message_ttl_s
+        expires_at = self._clock.now_ms() + ttl * 1000 if ttl else 0
+        is_text = type(content) is Text
+        body = e.MessageNew(
+            content=content,
+            reply_to=command.reply_to,
+            quote=quote,
+            forward=forward,
+            expires_at=expires_at or None,
+            foreign=command.foreign,
+        )
+        thread = command.thread or 0
+        event = NewEvent(
+            log=command.conversation,
+            kind="message.new",
+            body=e.encode_body(body),
+            actor=caller.user,
+            thread=thread,
+            countable=True,
+            at_all=is_text and content.mention_all,
+            mentions=content.mentions if is_text else (),
+            expires_at=expires_at,
+        )
+        return Plan(events=(event,), expects=expects(standing), writes=writes)
+
+    async def _resolve_mentions(self, caller: Caller, standing: Standing, content: Content) -> Content:
+        """The text with the mentions that its words make, whatever the client claimed."""
+        if not isinstance(content, Text):
+            return content
+        found = find_mentions(content.text)
+        mentions: list[str] = []
+        for handle in found.handles:
+            people = await self._directory.scan(User, (caller.tenant, handle), index="handle", limit=1)
+            if not people or people[0].id == caller.user:
+                continue
+            member = await self._directory.get(Member, caller.tenant, standing.home.id, people[0].id)
+            if member is not None:
+                mentions.append(people[0].id)
+        may_all = "mention_all" in capabilities(standing)
+        return msgspec.structs.replace(
+            content,
+            mentions=tuple(mentions),
+            mention_all=found.everyone and may_all,
+            mention_here=found.here and may_all,
+        )
+
+    # --- changing --------------------------------------------------------------------------------
+
+    async def edit(self, caller: Caller, command: c.EditMessage) -> c.Accepted:
+        """Replace the content of one's own message; earlier contents stay as its history."""
+
+        async def plan() -> Plan:
+            standing = await self._access.require(caller, command.conversation, "edit_own")
+            tenant = await self._tenants.get(caller.tenant)
+            view, before = await self._message(caller, standing, command.conversation, command.seq)
+            if view.event.actor != caller.user:
+                raise Refusal("forbidden", "Only the author edits a message.")
+            content = await self._resolve_mentions(caller, standing, command.content)
+            refusal = check_content(content, tenant) or check_edit(before, content)
+            if refusal is not None:
+                raise refusal
+            body = e.MessageUpdated(content=content)
+            return Plan(
+                events=(_about(caller, view, "message.updated", body),),
+                expects=(*expects(standing), ViewIs(view.event.log, view.seq, view.fold.version)),
+            )
+
+        return await self._executor.run(caller, command, plan)
+
+    async def delete(self, caller: Caller, command: c.DeleteMessage) -> c.Accepted:
+        """Delete for oneself (an event of the personal log) or for everyone (erases the bodies)."""
+
+        async def plan() -> Plan:
+            standing = await self._access.require(caller, command.conversation, "read")
+            view, _ = await self._message(caller, standing, command.conversation, command.seq)
+            if not command.everyone:
+                body = e.MessageHidden(conversation=command.conversation, seq=command.seq)
+                row = Hidden(
+                    tenant=caller.tenant,
+                    user=caller.user,
+                    conversation=command.conversation,
+                    seq=command.seq,
+                )
+                return Plan(events=(personal(caller, "message.hidden", body),), writes=(Put(row),))
+            own = view.event.actor == caller.user
+            refusal = decide(standing, "delete_own" if own else "delete_any")
+            if refusal is not None:
+                raise refusal
+            event = _about(caller, view, "message.deleted", e.MessageDeleted(), erases=True)
+            writes: tuple[Write, ...] = ()
+            if view.fold.pinned:
+                writes = (Remove(Pin, (caller.tenant, command.conversation, command.seq)),)
+            return Plan(
+                events=(event,),
+                expects=(*expects(standing), ViewIs(view.event.log, view.seq, view.fold.version)),
+                writes=writes,
+            )
+
+        return await self._executor.run(caller, command, plan)
+
+    async def react(self, caller: Caller, command: c.AddReaction | c.RemoveReaction) -> c.Accepted:
+        """Add or remove one's reaction; doing it twice changes nothing."""
+        adds = isinstance(command, c.AddReaction)
+
+        async def plan() -> Plan:
+            standing = await self._access.require(caller, command.conversation, "react")
+            view, _ = await self._message(caller, standing, command.conversation, command.seq)
+            key = (caller.tenant, command.conversation, command.seq, command.emoji, caller.user)
+            there = await self._directory.get_versioned(Reaction, *key)
+            if (there is not None) == adds:
+                return Plan(answer=c.Accepted(conversation=command.conversation, repeated=True))
+            kinds = view.fold.reactions
+            if adds and command.emoji not in kinds and len(kinds) >= MAX_REACTION_KINDS:
+                raise Refusal("limit_reached", f"A message has at most {MAX_REACTION_KINDS} reactions.")
+            row = Reaction(
+                tenant=caller.tenant,
+                conversation=command.conversation,
+                seq=command.seq,
+                emoji=command.emoji,
+                user=caller.user,
+                at=self._clock.now_ms(),
+            )
+            kind = "reaction.new" if adds else "reaction.removed"
+            return Plan(
+                events=(_about(caller, view, kind, e.ReactionChanged(emoji=command.emoji)),),
+                expects=(
+                    *expects(standing),
+                    VersionIs(Reaction, key, there.version if there is not None else 0),
+                    ViewIs(view.event.log, view.seq, view.fold.version),
+                ),
+                writes=(Put(row) if adds else Remove(Reaction, key),),
+            )
+
+        return await self._executor.run(caller, command, plan)
+
+    async def pin(self, caller: Caller, command: c.PinMessage | c.UnpinMessage) -> c.Accepted:
+        """Pin or unpin a message of the conversation; doing it twice changes nothing."""
+        pins = isinstance(command, c.PinMessage)
+
+        async def plan() -> Plan:
+            standing = await self._access.require(caller, command.conversation, "pin")
+            view, _ = await self._message(caller, standing, command.conversation, command.seq)
+            if view.fold.pinned == pins:
+                return Plan(answer=c.Accepted(conversation=command.conversation, repeated=True))
+            row = Pin(
+                tenant=caller.tenant,
+                conversation=command.conversation,
+                seq=command.seq,
+                by=caller.user,
+                at=self._clock.now_ms(),
+            )
+            kind = "message.pinned" if pins else "message.unpinned"
+            return Plan(
+                events=(_about(caller, view, kind, e.Empty()),),
+                expects=(*expects(standing), ViewIs(view.event.log, view.seq, view.fold.version)),
+                writes=(Put(row) if pins else Remove(Pin, row.key()),),
+            )
+
+        return await self._executor.run(caller, command, plan)
+
+    async def vote(self, caller: Caller, command: c.VotePoll) -> c.Accepted:
+        """Vote in an open poll, in place of one's earlier vote; no options withdraw it."""
+
+        async def plan() -> Plan:
+            standing = await self._access.require(caller, command.conversation, "poll")
+            view, poll = await self._message(caller, standing, command.conversation, command.seq)
+            refusal = check_vote(poll, command.options)
+            if refusal is not None:
+                raise refusal
+            if view.fold.closed:
+                raise Refusal("already_done", "The poll is closed.")
+            key = (caller.tenant, command.conversation, command.seq, caller.user)
+            before = await self._directory.get_versioned(Vote, *key)
+            previous = before.record.options if before is not None else ()
+            options = tuple(sorted(command.options))
+            if previous == options:
+                return Plan(answer=c.Accepted(conversation=command.conversation, repeated=True))
+            row = Vote(
+                tenant=caller.tenant,
+                conversation=command.conversation,
+                seq=command.seq,
+                user=caller.user,
+                options=options,
+            )
+            body = e.PollVoted(options=options, previous=previous)
+            return Plan(
+                events=(_about(caller, view, "poll.voted", body),),
+                expects=(
+                    *expects(standing),
+                    VersionIs(Vote, key, before.version if before is not None else 0),
+                    ViewIs(view.event.log, view.seq, view.fold.version),
+                ),
+                writes=(Put(row) if options else Remove(Vote, key),),
+            )
+
+        return await self._executor.run(caller, command, plan)
+
+    async def close_poll(self, caller: Caller, command: c.ClosePoll) -> c.Accepted:
+        """Close a poll for good: its author, or who may delete any message."""
+
+        async def plan() -> Plan:
+            standing = await self._access.require(caller, command.conversation, "poll")
+            view, poll = await self._message(caller, standing, command.conversation, command.seq)
+            refusal = check_vote(poll, ())
+            if refusal is not None:
+                raise refusal
+            if view.event.actor != caller.user:
+                refusal = decide(standing, "delete_any")
+                if refusal is not None:
+                    raise refusal
+            if view.fold.closed:
+                raise Refusal("already_done", "The poll is closed.")
+            return Plan(
+                events=(_about(caller, view, "poll.closed", e.Empty()),),
+                expects=(*expects(standing), ViewIs(view.event.log, view.seq, view.fold.version)),
+            )
+
+        return await self._executor.run(caller, command, plan)
+
+    async def follow(self, caller: Caller, command: c.FollowThread | c.UnfollowThread) -> c.Accepted:
+        """Follow a thread, or stop."""
+        follows = isinstance(command, c.FollowThread)
+
+        async def plan() -> Plan:
+            standing = await self._access.require(caller, command.conversation, "read")
+            await self._message(caller, standing, command.conversation, command.thread)
+            row = ThreadFollow(
+                tenant=caller.tenant,
+                conversation=command.conversation,
+                root=command.thread,
+                user=caller.user,
+            )
+            there = await self._directory.get_versioned(ThreadFollow, *row.key())
+            if (there is not None) == follows:
+                return Plan(answer=c.Accepted(conversation=command.conversation, repeated=True))
+            body = e.ThreadFollowed(conversation=command.conversation, thread=command.thread)
+            kind = "thread.followed" if follows else "thread.unfollowed"
+            return Plan(
+                events=(personal(caller, kind, body),),
+                expects=(VersionIs(ThreadFollow, row.key(), there.version if there is not None else 0),),
+                writes=(Put(row) if follows else Remove(ThreadFollow, row.key()),),
+            )
+
+        return await self._executor.run(caller, command, plan)
+
+    # --- looking up ------------------------------------------------------------------------------
+
+    async def _visible(
+        self, caller: Caller, standing: Standing, conversation: str, seq: int
+    ) -> MessageView | None:
+        if seq <= standing.floor:
+            return None
+        if await self._directory.get(Hidden, caller.tenant, caller.user, conversation, seq) is not None:
+            return None
+        return await self._store.message(conversation, seq)
+
+    async def _message(
+        self, caller: Caller, standing: Standing, conversation: str, seq: int
+    ) -> tuple[MessageView, Content]:
+        view = await self._visible(caller, standing, conversation, seq)
+        if view is None:
+            raise not_found("message")
+        return live_content(view)
+
+
+def _about(caller: Caller, view: MessageView, kind: str, body: e.Body, *, erases: bool = False) -> NewEvent:
+    return NewEvent(
+        log=view.event.log,
+        kind=kind,
+        body=e.encode_body(body),
+        actor=caller.user,
+        target=view.seq,
+        erases_target=erases,
+    )
+
+
+def personal(caller: Caller, kind: str, body: e.Body) -> NewEvent:
+    """An event of the caller's own log, for all of their devices."""
+    return NewEvent(log=caller.user, kind=kind, body=e.encode_body(body), actor=caller.user)

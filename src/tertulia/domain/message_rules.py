@@ -1,0 +1,90 @@
+"""What a message may look like: pure checks that say why they refuse."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from tertulia.domain.content import MAX_FOREIGN_BYTES, Content, Encrypted, Poll, Quote, Text, plain_text
+from tertulia.domain.errors import Refusal, not_found
+from tertulia.domain.records import Tenant
+from tertulia.domain.views import MessageView, current_content
+
+_DECODE: Final = msgspec.json.Decoder(Content)
+
+
+def check_content(content: Content, tenant: Tenant) -> Refusal | None:
+    """Bounds that the types cannot state.
+
+    A poll's options differ; a text has words or an attachment and is no longer than the tenant allows."""
+    match content:
+        case Text():
+            if not content.text.strip() and not content.attachments:
+                return Refusal("invalid", "A message needs text or an attachment.", field="content.text")
+            if len(content.text) > tenant.max_text:
+                return Refusal(
+                    "too_large", f"A message has at most {tenant.max_text} characters.", field="content.text"
+                )
+            if "\x00" in content.text:
+                return Refusal("invalid", "A text cannot hold NUL characters.", field="content.text")
+        case Poll():
+            if len(set(content.options)) != len(content.options):
+                return Refusal("invalid", "The options of a poll must differ.", field="content.options")
+        case _:
+            pass
+    return None
+
+
+def check_foreign(foreign: msgspec.Raw | None) -> Refusal | None:
+    """A foreign payload is a bounded JSON object."""
+    if foreign is None or bytes(foreign) == b"null":
+        return None
+    if len(bytes(foreign)) > MAX_FOREIGN_BYTES:
+        return Refusal("too_large", f"`foreign` holds at most {MAX_FOREIGN_BYTES} bytes.", field="foreign")
+    if not bytes(foreign).startswith(b"{"):
+        return Refusal("invalid", "`foreign` must be an object.", field="foreign")
+    return None
+
+
+def content_of(view: MessageView) -> Content | None:
+    """The content as it stands now; None once deleted or erased."""
+    raw = current_content(view)
+    return _DECODE.decode(raw) if raw else None
+
+
+def live_content(view: MessageView | None, floor: int = 0) -> tuple[MessageView, Content]:
+    """A message that the caller may act on, with its content.
+
+    Raises Refusal `not_found` when it does not exist, is below `floor`, or was deleted."""
+    content = content_of(view) if view is not None and view.seq > floor else None
+    if view is None or content is None:
+        raise not_found("message")
+    return view, content
+
+
+def check_edit(before: Content, after: Content) -> Refusal | None:
+    """An edit keeps the kind of content; polls keep their options, since votes are for them."""
+    if type(before) is not type(after):
+        return Refusal("invalid", "An edit cannot change the kind of content.", field="content.type")
+    if isinstance(before, Poll):
+        return Refusal("invalid", "A poll cannot be edited.", field="content")
+    return None
+
+
+def check_vote(poll: Content, options: tuple[int, ...]) -> Refusal | None:
+    """The options exist, each once, and one only unless the poll allows several."""
+    if not isinstance(poll, Poll):
+        return not_found("poll")
+    if any(option >= len(poll.options) for option in options) or len(set(options)) != len(options):
+        return Refusal("invalid", "Choose options of the poll, each once.", field="options")
+    if len(options) > 1 and not poll.multiple:
+        return Refusal("invalid", "This poll allows one option.", field="options")
+    return None
+
+
+def quoted(view: MessageView, content: Content, text: str) -> Quote:
+    """The quote, when the passage stands in the message.  Raises Refusal `invalid`."""
+    if isinstance(content, Encrypted) or text not in plain_text(content):
+        raise Refusal("invalid", "The quoted text does not stand in that message.", field="quote.text")
+    return Quote(seq=view.seq, user=view.event.actor, text=text)
