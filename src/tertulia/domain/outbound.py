@@ -193,9 +193,9 @@ def judge_url(target: Target, policy: OutboundPolicy) -> Allowed | Refused:
     host = target.host.removesuffix(".")
     if not host or not host.isascii() or len(host) > 253:
         return Refused("host")
-    trusted = policy.trusts(host, target.port)
-    if not trusted and target.port not in policy.ports:
+    if target.port not in policy.ports and (host, target.port) not in policy.endpoints:
         return Refused("port")
+    trusted = policy.trusts(host, target.port)
     if (address := literal_address(host)) is not None:
         return Allowed("listed_host") if trusted else judge_address(address, policy)
     labels = host.split(".")
