@@ -115,7 +115,10 @@ class HandleTaken(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Identity(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A verified (or pending) e-mail address or phone number of a user."""
+    """An e-mail address or phone number: a user's, verified, or one that a sign-up waits at.
+
+    While it waits `verified_at` is 0, `user` is "" and `sign_up` holds what was asked for (JSON); no
+    user exists before the code has come back."""
 
     table: ClassVar[str] = "identity"
     key_fields: ClassVar[tuple[str, ...]] = ("tenant", "kind", "value")
@@ -126,6 +129,7 @@ class Identity(Record, frozen=True, kw_only=True, omit_defaults=True):
     user: str
     verified_at: int = 0
     findable: bool = True
+    sign_up: bytes = b""
 
 
 class Credential(Record, frozen=True, kw_only=True, omit_defaults=True):
