@@ -94,6 +94,8 @@ class Executor:
         if command.client_id is None:
             return b"", b""
         digest = self.keyed.digest
+        if command.ref is not None:
+            command = msgspec.structs.replace(command, ref=None)
         return digest("idem", caller.tenant, caller.user, command.client_id), digest(
             "request", _encode(command)
         )

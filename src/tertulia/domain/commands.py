@@ -30,6 +30,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     """False: an ephemeral command; nothing is written to a log."""
 
     client_id: ClientId | None = None
+    ref: Annotated[str, Meta(max_length=64)] | None = None
+    """Names the request on its connection; the answer repeats it.  Not part of what is asked."""
 
 
 # --- messages ------------------------------------------------------------------------------------

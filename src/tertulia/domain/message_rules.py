@@ -36,6 +36,31 @@ def check_content(content: Content, tenant: Tenant) -> Refusal | None:
     return None
 
 
+MAX_DEPTH: Final = 16
+
+
+def nesting(data: bytes) -> int:
+    """How deep brackets nest in a JSON text, those in strings left out."""
+    depth = deepest = 0
+    in_string = escaped = False
+    for byte in data:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
 def check_foreign(foreign: msgspec.Raw | None) -> Refusal | None:
     """A foreign payload is a bounded JSON object."""
     if foreign is None or bytes(foreign) == b"null":
@@ -44,6 +69,8 @@ def check_foreign(foreign: msgspec.Raw | None) -> Refusal | None:
         return Refusal("too_large", f"`foreign` holds at most {MAX_FOREIGN_BYTES} bytes.", field="foreign")
     if not bytes(foreign).startswith(b"{"):
         return Refusal("invalid", "`foreign` must be an object.", field="foreign")
+    if nesting(bytes(foreign)) > MAX_DEPTH:
+        return Refusal("invalid", f"`foreign` nests at most {MAX_DEPTH} deep.", field="foreign")
     return None
 
 

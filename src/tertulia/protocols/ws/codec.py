@@ -1,0 +1,299 @@
+"""The WebSocket protocol's frames: JSON objects, `type` first, one a text frame.
+
+Pure: bytes to typed frames and back.  What the frames mean stands in `docs/websocket.md` and, for
+machines, in the AsyncAPI document.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Union
+
+import msgspec
+from msgspec import Meta
+
+from tertulia.domain.commands import COMMAND_TYPES, Accepted, Command
+from tertulia.domain.content import Id
+from tertulia.domain.errors import Refusal
+from tertulia.domain.events import Event, LogKind
+from tertulia.domain.signals import Signal
+from tertulia.domain.unit import Head
+
+Ref = Annotated[str, Meta(max_length=64)]
+Position = Annotated[int, Meta(ge=0, le=2**53)]
+Positions = Annotated[dict[Id, Position], Meta(max_length=10_000)]
+Token = Annotated[str, Meta(max_length=8192)]
+
+
+class ClientFrame(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the frames that are not commands."""
+
+    ref: Ref | None = None
+
+
+class SignIn(ClientFrame, frozen=True, kw_only=True, tag="sign_in"):
+    """The first frame.  With `positions` (log → last seq held) what is missing follows the hello."""
+
+    token: Token
+    positions: Positions | None = None
+    generation: str | None = None
+
+
+class Resume(ClientFrame, frozen=True, kw_only=True, tag="resume"):
+    positions: Positions
+    generation: str | None = None
+
+
+class Refresh(ClientFrame, frozen=True, kw_only=True, tag="refresh"):
+    """A fresh access token of the same device, before the old one runs out."""
+
+    token: Token
+
+
+class EventsRead(ClientFrame, frozen=True, kw_only=True, tag="events.read"):
+    """Ask for the events that follow `after` in a log."""
+
+    conversation: Id
+    after: Position
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 200
+
+
+class Ping(ClientFrame, frozen=True, kw_only=True, tag="ping"):
+    pass
+
+
+class PresenceWatch(ClientFrame, frozen=True, kw_only=True, tag="presence.watch"):
+    """Whose presence this session shows from now on (it replaces the list before)."""
+
+    users: Annotated[tuple[Id, ...], Meta(max_length=200)]
+
+
+CONTROL_TYPES: tuple[type[ClientFrame], ...] = (SignIn, Resume, Refresh, EventsRead, Ping, PresenceWatch)
+Incoming = ClientFrame | Command
+
+_decoder: msgspec.json.Decoder[Incoming] = msgspec.json.Decoder(
+    Union[(*COMMAND_TYPES, *CONTROL_TYPES)]  # pyright: ignore - built from the registry
+)
+
+
+class Malformed(Exception):
+    """Bytes that are no frame of this protocol.  `fatal`: not JSON at all, or nested without end; the
+    connection ends (4004).  Otherwise the frame is answered by an error and changes nothing."""
+
+    def __init__(self, detail: str, *, fatal: bool, ref: str | None = None, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.fatal = fatal
+        self.ref = ref
+        self.field = field
+
+
+class _Named(msgspec.Struct):
+    type: str = ""
+    ref: str | None = None
+
+
+_named = msgspec.json.Decoder(_Named)
+
+
+def decode(data: bytes) -> Incoming:
+    """The frame in a text message.  Raises Malformed."""
+    try:
+        return _decoder.decode(data)
+    except msgspec.ValidationError as error:
+        try:
+            named = _named.decode(data)
+        except (msgspec.DecodeError, RecursionError):
+            raise Malformed(str(error), fatal=False) from error
+        raise Malformed(str(error), fatal=False, ref=named.ref) from error
+    except msgspec.DecodeError as error:
+        raise Malformed(f"not JSON: {error}", fatal=True) from error
+    except RecursionError as error:
+        raise Malformed("nested too deep", fatal=True) from error
+
+
+# --- to the client -------------------------------------------------------------------------------
+
+
+class EventFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    type: str
+    conversation: str
+    seq: int
+    at: int
+    user: str
+    ordinal: int
+    all_ordinal: int = 0
+    thread: int = 0
+    thread_ordinal: int = 0
+    target: int = 0
+    client_id: str = ""
+    body: msgspec.Raw
+
+
+class VoidFrame(msgspec.Struct, frozen=True, kw_only=True):
+    type: Literal["void"] = "void"
+    conversation: str
+    seq: int
+
+
+class HeadDoc(msgspec.Struct, frozen=True, kw_only=True):
+    conversation: str
+    kind: LogKind
+    seq: int
+    updated_at: int
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    type: Literal["hello"] = "hello"
+    session: str
+    tenant: str
+    user: str
+    device: str
+    generation: str
+    at: int
+    expires_at: int
+    heartbeat_ms: int
+    limits: dict[str, int]
+    heads: list[HeadDoc]
+
+
+class Ack(msgspec.Struct, frozen=True, kw_only=True):
+    type: Literal["ack"] = "ack"
+    ref: str | None
+    result: Accepted
+
+
+class ErrorFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    type: str = "error"
+    ref: str | None = None
+    code: str
+    detail: str
+    field: str | None = None
+    retry_after_ms: int | None = None
+
+
+class EventsFrame(msgspec.Struct, frozen=True, kw_only=True):
+    type: Literal["events"] = "events"
+    ref: str | None
+    conversation: str
+    events: list[msgspec.Raw]
+    more: bool
+
+
+class Truncated(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """Events `from`..`to` of a log were not replayed; read them by `events.read` or over REST."""
+
+    type: Literal["truncated"] = "truncated"
+    conversation: str
+    from_: int
+    to: int
+
+
+class Resync(msgspec.Struct, frozen=True, kw_only=True):
+    """Positions of another generation mean nothing: forget them and fetch anew."""
+
+    type: Literal["resync"] = "resync"
+    generation: str
+
+
+class Resumed(msgspec.Struct, frozen=True, kw_only=True):
+    type: Literal["resumed"] = "resumed"
+
+
+class Pong(msgspec.Struct, frozen=True, kw_only=True):
+    type: Literal["pong"] = "pong"
+    ref: str | None
+    at: int
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a control frame that has no other."""
+
+    type: Literal["done"] = "done"
+    ref: str | None
+
+
+ServerFrame = (
+    EventFrame
+    | VoidFrame
+    | Hello
+    | Ack
+    | ErrorFrame
+    | EventsFrame
+    | Truncated
+    | Resync
+    | Resumed
+    | Pong
+    | Done
+)
+
+_encode = msgspec.json.Encoder().encode
+_Raw = msgspec.Raw
+
+
+def event_frame(event: Event) -> ServerFrame:
+    """How an event reads on the wire; an erased one is a void."""
+    if event.body is None:
+        return VoidFrame(conversation=event.log, seq=event.seq)
+    return EventFrame(
+        type=event.kind,
+        conversation=event.log,
+        seq=event.seq,
+        at=event.at,
+        user=event.actor,
+        ordinal=event.ordinal,
+        all_ordinal=event.all_ordinal,
+        thread=event.thread,
+        thread_ordinal=event.thread_ordinal,
+        target=event.target,
+        client_id=event.client_id,
+        body=_Raw(event.body),
+    )
+
+
+def head_doc(head: Head) -> HeadDoc:
+    """A head as `hello` lists it."""
+    return HeadDoc(conversation=head.log, kind=head.kind, seq=head.last_seq, updated_at=head.updated_at)
+
+
+def error_frame(refusal: Refusal, ref: str | None = None) -> ErrorFrame:
+    """A refusal as the answer to the frame `ref`."""
+    return ErrorFrame(
+        ref=ref,
+        code=refusal.code,
+        detail=refusal.detail,
+        field=refusal.field,
+        retry_after_ms=refusal.retry_after_ms,
+    )
+
+
+def text_frame(payload: bytes) -> bytes:
+    """An unmasked, final text frame (RFC 6455 §5.2), as a server sends it."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x81, size)) + payload
+    if size < 65536:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+
+
+def encode(frame: ServerFrame) -> bytes:
+    """The bytes on the wire, RFC 6455 header included."""
+    return text_frame(_encode(frame))
+
+
+def payload(frame: ServerFrame) -> bytes:
+    """The JSON alone."""
+    return _encode(frame)
+
+
+class WsEncoder:
+    """`sessions.Encoder` for this protocol."""
+
+    def event(self, event: Event) -> bytes:
+        return encode(event_frame(event))
+
+    def void(self, log: str, seq: int) -> bytes:
+        return encode(VoidFrame(conversation=log, seq=seq))
+
+    def signal(self, signal: Signal) -> bytes:
+        return text_frame(_encode(signal))

@@ -1,0 +1,477 @@
+"""One WebSocket connection: frames in, commands carried out in order, answers out.
+
+The bytes of RFC 6455 are picows' part; here is what a connection may say and when.  Commands of one
+connection begin in the order they came.  A plain message for which everything is at hand is appended
+without waiting for those before it to be on disk, so that a sender may have many under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+import structlog
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+
+from tertulia.application.core import Caller
+from tertulia.application.messages import Messages
+from tertulia.application.presence import Presence, Shown
+from tertulia.application.registry import Registry
+from tertulia.application.sync import Sync
+from tertulia.domain.commands import Accepted, Command, SendMessage
+from tertulia.domain.errors import Refusal
+from tertulia.domain.signals import Signal
+from tertulia.domain.unit import Committed
+from tertulia.ports.clock import Clock
+from tertulia.ports.ids import Ids
+from tertulia.protocols.ws import codec
+from tertulia.protocols.ws.codec import encode
+from tertulia.sessions.hub import Hub
+from tertulia.sessions.session import Session
+
+CLOSE_SIGN_IN = 4000
+CLOSE_TOKEN = 4001
+CLOSE_MALFORMED = 4004
+CLOSE_HEARTBEAT = 4005
+CLOSE_TOO_MANY = 4006
+CLOSE_RATE = 4007
+CLOSE_FULL = 4029
+
+_log = structlog.get_logger("tertulia.ws")
+
+_PING = b"\x89\x00"
+"""An empty ping frame (RFC 6455 §5.5.2)."""
+
+
+class Authenticate(Protocol):
+    """From an access token to who it is and until when (Unix ms).  Raises Refusal."""
+
+    async def __call__(self, token: str) -> tuple[Caller, int]: ...
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of this edge.  What happens beyond each is said by the close code."""
+
+    frame_bytes: int = 262_144
+    sign_in_s: float = 10.0
+    heartbeat_s: float = 30.0
+    sessions: int = 100_000
+    sessions_per_user: int = 64
+    commands_in_flight: int = 256
+    replay: int = 500
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """What a connection needs of the program."""
+
+    authenticate: Authenticate
+    registry: Registry
+    messages: Messages
+    sync: Sync
+    hub: Hub
+    presence: Presence
+    clock: Clock
+    ids: Ids
+    limits: Limits
+    admit: Callable[[Caller, str], Refusal | None]
+    """The rate limit: (caller, command type) → the refusal, or None."""
+    seen: Callable[[Caller], Awaitable[None]]
+    """Called when a user's last session has ended."""
+    connections: dict[Connection, None]
+    encoder: codec.WsEncoder
+
+
+class Connection(WSListener):
+    """The listener of one connection, and the session's sink once it is signed in."""
+
+    __slots__ = (
+        "__weakref__",
+        "busy",
+        "fragments",
+        "heard_at",
+        "in_flight",
+        "opened_at",
+        "pinged",
+        "services",
+        "session",
+        "token",
+        "transport",
+        "waiting",
+    )
+
+    def __init__(self, services: Services, token: str | None) -> None:
+        """`token`: from the upgrade request's Authorization header."""
+        super().__init__()
+        self.services = services
+        self.token = token
+        self.transport: WSTransport | None = None
+        self.session: Session | None = None
+        self.fragments: bytearray | None = None
+        self.waiting: deque[codec.Incoming] | None = None
+        self.busy: asyncio.Task[None] | None = None
+        self.in_flight = 0
+        self.opened_at = self.heard_at = services.clock.monotonic()
+        self.pinged = False
+
+    # --- picows ----------------------------------------------------------------------------------
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+        services = self.services
+        if len(services.connections) >= services.limits.sessions:
+            self.close(CLOSE_FULL, "reconnect: this server is full")
+            return
+        services.connections[self] = None
+        if self.token is not None:
+            self._enqueue(codec.SignIn(token=self.token))
+            self.token = None
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.services.connections.pop(self, None)
+        self.waiting = None
+        if self.busy is not None:
+            self.busy.cancel()
+        session, self.session = self.session, None
+        if session is not None:
+            self.services.hub.detach(session)
+            self._offline(session)
+        self.transport = None
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        self.heard_at = self.services.clock.monotonic()
+        self.pinged = False
+        kind = frame.msg_type
+        if kind == WSMsgType.TEXT:
+            if frame.rsv1 or frame.rsv2 or frame.rsv3:
+                self.close(1002, "stop: no extension was agreed on")
+            elif self.fragments is not None:
+                self.close(1002, "stop: a message began before the last one ended")
+            elif frame.fin:
+                self._message(frame.get_payload_as_bytes())
+            else:
+                self.fragments = bytearray(frame.get_payload_as_bytes())
+        elif kind == WSMsgType.CONTINUATION:
+            self._continuation(frame)
+        elif kind == WSMsgType.CLOSE:
+            transport.send_close(WSCloseCode.OK)
+            transport.disconnect()
+        elif kind == WSMsgType.BINARY:
+            self.close(1003, "stop: frames are text")
+
+    def pause_writing(self) -> None:
+        """The hub looks at the backlog itself."""
+
+    def resume_writing(self) -> None:
+        """See `pause_writing`."""
+
+    # --- the sink of a session -------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Raw frames, header included."""
+        if self.transport is not None:
+            self.transport.underlying_transport.write(data)
+
+    def backlog(self) -> int:
+        return 0 if self.transport is None else self.transport.underlying_transport.get_write_buffer_size()
+
+    def close(self, code: int, reason: str) -> None:
+        """Send the close frame; a reader that takes nothing is cut off instead of waited for."""
+        transport = self.transport
+        self.waiting = None
+        if transport is None or transport.is_disconnected:
+            return
+        text = reason.encode()[:123]
+        payload = code.to_bytes(2, "big") + text
+        stuck = self.backlog() > 0
+        transport.underlying_transport.write(bytes((0x88, len(payload))) + payload)
+        if stuck:
+            loop = asyncio.get_running_loop()
+            loop.call_later(1.0, transport.underlying_transport.abort)
+        else:
+            transport.disconnect()
+
+    # --- upkeep, called every few seconds --------------------------------------------------------
+
+    def tend(self, now: float) -> None:
+        """Ping a quiet connection, end a dead one and one that does not sign in."""
+        limits = self.services.limits
+        if self.session is None and self.busy is None and now - self.opened_at > limits.sign_in_s:
+            self.close(CLOSE_SIGN_IN, "reconnect: sign in first")
+        elif now - self.heard_at > 2 * limits.heartbeat_s:
+            self.close(CLOSE_HEARTBEAT, "reconnect: nothing was heard")
+            if self.transport is not None:
+                self.transport.underlying_transport.abort()
+        elif now - self.heard_at > limits.heartbeat_s and not self.pinged:
+            self.pinged = True
+            self.write(_PING)
+
+    # --- frames ----------------------------------------------------------------------------------
+
+    def _continuation(self, frame: WSFrame) -> None:
+        parts = self.fragments
+        if parts is None:
+            self.close(1002, "stop: nothing to continue")
+            return
+        parts += frame.get_payload_as_bytes()
+        if len(parts) > self.services.limits.frame_bytes:
+            self.fragments = None
+            self.close(1009, "stop: the message is too big")
+        elif frame.fin:
+            self.fragments = None
+            self._message(bytes(parts))
+
+    def _message(self, data: bytes) -> None:
+        try:
+            frame = codec.decode(data)
+        except codec.Malformed as malformed:
+            self._malformed(malformed, data)
+            return
+        if (
+            type(frame) is SendMessage
+            and self.busy is None
+            and self.session is not None
+            and self._send_now(self.session, frame)
+        ):
+            return
+        self._enqueue(frame)
+
+    def _malformed(self, malformed: codec.Malformed, data: bytes) -> None:
+        if not malformed.fatal:
+            refusal = Refusal("malformed", malformed.detail)
+            self._answer(encode(codec.error_frame(refusal, malformed.ref)))
+            return
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            self.close(1007, "stop: text must be UTF-8")
+        else:
+            self.close(CLOSE_MALFORMED, "stop: a frame must be a JSON object")
+
+    def _send_now(self, session: Session, command: SendMessage) -> bool:
+        services = self.services
+        if self.in_flight >= services.limits.commands_in_flight:
+            return False
+        caller = session.caller
+        refusal = services.admit(caller, "message.send")
+        if refusal is None:
+            try:
+                future = services.messages.send_now(caller, command)
+            except Refusal as why:
+                refusal = why
+            else:
+                if future is None:
+                    return False
+                self.in_flight += 1
+                future = asyncio.ensure_future(future)
+                future.add_done_callback(lambda done: self._sent(session, command, done))
+                return True
+        self._answer(encode(codec.error_frame(refusal, command.ref)))
+        return True
+
+    def _sent(self, session: Session, command: SendMessage, done: asyncio.Future[Committed]) -> None:
+        self.in_flight -= 1
+        error = done.exception() if not done.cancelled() else None
+        if error is None and not done.cancelled():
+            committed = done.result()
+            event = committed.events[0]
+            result = Accepted(conversation=event.log, seq=event.seq, at=event.at, repeated=committed.repeated)
+            self.services.hub.send(session, encode(codec.Ack(ref=command.ref, result=result)))
+        elif isinstance(error, Refusal) and error.code == "stale":
+            self._enqueue(command)
+        else:
+            self._answer(encode(codec.error_frame(_as_refusal(error), command.ref)))
+
+    def _enqueue(self, frame: codec.Incoming) -> None:
+        if self.waiting is None:
+            self.waiting = deque()
+        if len(self.waiting) >= self.services.limits.commands_in_flight:
+            refusal = Refusal("rate_limited", "Too many commands are under way.", retry_after_ms=100)
+            self._answer(encode(codec.error_frame(refusal, frame.ref)))
+            return
+        self.waiting.append(frame)
+        if self.busy is None:
+            self.busy = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self.waiting:
+                frame = self.waiting.popleft()
+                try:
+                    await self._handle(frame)
+                except Refusal as refusal:
+                    self._answer(encode(codec.error_frame(refusal, frame.ref)))
+                    if isinstance(frame, codec.SignIn | codec.Refresh):
+                        self._refused_token(refusal)
+                except Exception as error:  # noqa: BLE001 - one frame's fault ends no connection
+                    _log.error("ws.failed", frame=type(frame).__name__, exc_info=error)
+                    self._answer(encode(codec.error_frame(_as_refusal(error), frame.ref)))
+        finally:
+            self.busy = None
+            if not self.waiting:
+                self.waiting = None
+
+    async def _handle(self, frame: codec.Incoming) -> None:
+        if isinstance(frame, codec.SignIn):
+            await self._sign_in(frame)
+            return
+        session = self.session
+        if session is None:
+            self.close(CLOSE_SIGN_IN, "reconnect: sign in first")
+            return
+        if isinstance(frame, Command):
+            await self._command(session, frame)
+            return
+        match frame:
+            case codec.Ping():
+                pong = codec.Pong(ref=frame.ref, at=self.services.clock.now_ms())
+                self._answer(encode(pong))
+            case codec.Resume():
+                self.services.hub.hold(session)
+                await self._replay(session, frame.positions, frame.generation)
+            case codec.EventsRead():
+                await self._events(session, frame)
+            case codec.Refresh():
+                await self._refresh(session, frame)
+            case codec.PresenceWatch():
+                shown = await self.services.presence.watch(session.caller, session.id, frame.users)
+                for one in shown:
+                    self._answer(session.encoder.signal(presence_signal(one)))
+                self._answer(encode(codec.Done(ref=frame.ref)))
+            case _:
+                raise Refusal("unsupported", "No such frame.")
+
+    async def _command(self, session: Session, command: Command) -> None:
+        name = str(command.__struct_config__.tag)
+        refusal = self.services.admit(session.caller, name)
+        if refusal is not None:
+            raise refusal
+        accepted = await self.services.registry.dispatch(session.caller, command)
+        self._answer(encode(codec.Ack(ref=command.ref, result=accepted)))
+
+    # --- signing in ------------------------------------------------------------------------------
+
+    async def _sign_in(self, frame: codec.SignIn) -> None:
+        services = self.services
+        if self.session is not None:
+            raise Refusal("conflict", "This connection is signed in.")
+        who, expires_at = await services.authenticate(frame.token)
+        if len(services.hub.sessions_of(who.user)) >= services.limits.sessions_per_user:
+            self.close(CLOSE_TOO_MANY, "stop: too many sessions of this user")
+            return
+        caller = msgspec.structs.replace(who, session=services.ids.new_id())
+        session = Session(caller, services.encoder, self, expires_at)
+        self.session = session
+        services.hub.hold(session)
+        services.hub.attach(session)
+        services.presence.opened(caller.user, session.id)
+        opening = await services.sync.opening(caller)
+        services.hub.follow(session, opening.rooms, opening.blocked)
+        session.receipts = opening.receipts
+        # Read anew now that live events are held: nothing falls between the two.
+        heads = await services.sync.heads([head.log for head in opening.heads])
+        self._answer(
+            encode(
+                codec.Hello(
+                    session=session.id,
+                    tenant=caller.tenant,
+                    user=caller.user,
+                    device=caller.device,
+                    generation=services.sync.generation,
+                    at=services.clock.now_ms(),
+                    expires_at=expires_at,
+                    heartbeat_ms=int(services.limits.heartbeat_s * 1000),
+                    limits={"frame_bytes": services.limits.frame_bytes, "replay": services.limits.replay},
+                    heads=[codec.head_doc(head) for head in heads],
+                )
+            )
+        )
+        covered = {head.log: head.last_seq for head in heads}
+        if frame.positions is not None:
+            await self._replay(session, frame.positions, frame.generation, covered)
+        else:
+            services.hub.release(session, covered)
+
+    async def _replay(
+        self,
+        session: Session,
+        positions: dict[str, int],
+        generation: str | None,
+        covered: dict[str, int] | None = None,
+    ) -> None:
+        services = self.services
+        sent: dict[str, int] = dict(covered or {})
+        if generation is not None and generation != services.sync.generation:
+            self._answer(encode(codec.Resync(generation=services.sync.generation)))
+            services.hub.release(session, sent)
+            return
+        for log, position in positions.items():
+            if sent.get(log) == position:
+                continue
+            try:
+                last = await self._replay_log(session, log, position)
+            except Refusal:
+                # Not theirs to read (any more): it is not among the heads either.
+                continue
+            sent[log] = max(last, sent.get(log, 0))
+        self._answer(encode(codec.Resumed()))
+        services.hub.release(session, sent)
+
+    async def _replay_log(self, session: Session, log: str, position: int) -> int:
+        limit = self.services.limits.replay
+        events = await self.services.sync.events(session.caller, log, position, limit + 1)
+        if len(events) > limit:
+            heads = await self.services.sync.head(session.caller, log)
+            gap = codec.Truncated(conversation=log, from_=position + 1, to=heads)
+            self._answer(encode(gap))
+            return heads
+        for event in events:
+            self._answer(encode(codec.event_frame(event)))
+        return events[-1].seq if events else position
+
+    async def _events(self, session: Session, frame: codec.EventsRead) -> None:
+        events = await self.services.sync.events(
+            session.caller, frame.conversation, frame.after, frame.limit + 1
+        )
+        page = events[: frame.limit]
+        answer = codec.EventsFrame(
+            ref=frame.ref,
+            conversation=frame.conversation,
+            events=[msgspec.Raw(codec.payload(codec.event_frame(event))) for event in page],
+            more=len(events) > frame.limit,
+        )
+        self._answer(encode(answer))
+
+    async def _refresh(self, session: Session, frame: codec.Refresh) -> None:
+        who, expires_at = await self.services.authenticate(frame.token)
+        caller = session.caller
+        if (who.tenant, who.user, who.device) != (caller.tenant, caller.user, caller.device):
+            raise Refusal("unauthenticated", "The token is of another device.")
+        session.expires_at_ms = expires_at
+        self._answer(encode(codec.Done(ref=frame.ref)))
+
+    def _refused_token(self, refusal: Refusal) -> None:
+        if refusal.code in ("unauthenticated", "token_expired"):
+            self.close(CLOSE_TOKEN, "reconnect: with a new token")
+
+    def _answer(self, data: bytes) -> None:
+        if self.session is not None:
+            self.services.hub.send(self.session, data)
+        else:
+            self.write(data)
+
+    def _offline(self, session: Session) -> None:
+        services = self.services
+        if services.presence.closed(session.caller.user, session.id, services.clock.now_ms()):
+            asyncio.ensure_future(services.seen(session.caller))  # noqa: RUF006 - bounded by sessions
+
+
+def presence_signal(shown: Shown) -> Signal:
+    """Presence as the wire tells it."""
+    return Signal(type="presence", user=shown.user, state=shown.state, last_seen=shown.last_seen)
+
+
+def _as_refusal(error: BaseException | None) -> Refusal:
+    return error if isinstance(error, Refusal) else Refusal("internal", "The server failed; try again.")

@@ -1,0 +1,99 @@
+"""The hand-over: uvicorn takes every connection, upgrades to `/v1/ws` go on as picows connections.
+
+`picows.WSProtocol` is not a public class; its release is pinned and tests/codec/test_ws_edge.py proves
+the hand-over.  RFC 6455 §4.1 has clients wait for the 101 before they send a frame, so nothing that
+uvicorn has read can be a frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from picows import WSAutoPingStrategy, WSListener, WSUpgradeRequest
+from picows.picows import WSProtocol  # pyright: ignore - a compiled class without type information
+
+from tertulia.protocols.ws.connection import Connection, Services
+
+READ_BUFFER = 2048
+HANDSHAKE_S = 10
+
+
+class _Quiet:
+    """A logger that is none: picows makes one more logger for each connection it gets a real one for."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name that logging gave it
+        return False
+
+    def log(self, *_: object, **__: object) -> None: ...
+
+    debug = info = warning = error = exception = log
+
+
+QUIET = _Quiet()
+
+
+def bearer(request: WSUpgradeRequest) -> str | None:
+    """The token of an `Authorization: Bearer` header (RFC 6750 §2.1), None without one."""
+    scheme, _, token = str(request.headers.get("authorization", "")).partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def make_protocol(services: Services, path: str = "/v1/ws") -> type[asyncio.BaseProtocol]:
+    """The class that uvicorn is given as `ws`."""
+
+    def route(request: WSUpgradeRequest) -> WSListener | None:
+        raw: str | bytes = request.path
+        asked = raw if isinstance(raw, str) else raw.decode("latin-1")
+        return Connection(services, bearer(request)) if asked.partition("?")[0] == path else None
+
+    class Protocol(WSProtocol):  # pyright: ignore
+        """What uvicorn makes for an upgrade; it must take part in uvicorn's count of connections."""
+
+        def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+            super().__init__(  # pyright: ignore
+                None,  # host and port, path: for clients
+                None,
+                False,  # is_client_side
+                route,
+                QUIET,
+                True,  # disconnect_on_exception
+                HANDSHAKE_S,
+                False,  # auto ping: one sweep over all connections does it, see Connection.tend
+                20,
+                20,
+                WSAutoPingStrategy.PING_WHEN_IDLE,
+                True,  # auto pong
+                services.limits.frame_bytes,
+                None,  # extra headers
+                READ_BUFFER,
+            )
+            self.connections: set[Any] = server_state.connections
+
+        def connection_made(self, transport: Any) -> None:
+            self.connections.add(self)
+            super().connection_made(transport)  # pyright: ignore
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.connections.discard(self)
+            super().connection_lost(exc)  # pyright: ignore
+
+        def data_received(self, data: bytes) -> None:
+            """uvicorn replays the upgrade request here."""
+            view = memoryview(data)
+            while view:
+                buffer = self.get_buffer(-1)  # pyright: ignore
+                count = min(len(buffer), len(view))  # pyright: ignore
+                buffer[:count] = view[:count]
+                self.buffer_updated(count)  # pyright: ignore
+                view = view[count:]
+
+        def shutdown(self) -> None:
+            """uvicorn stops: the hub has said so to the signed-in ones already."""
+            listener = self.listener  # pyright: ignore
+            if isinstance(listener, Connection):
+                listener.close(1001, "reconnect: the server stops")
+            else:
+                self.transport.disconnect()  # pyright: ignore
+
+    return Protocol  # pyright: ignore

@@ -1,0 +1,289 @@
+"""Fan-out: who is connected, and getting every event to them in one write a turn.
+
+An event is encoded once per protocol.  Everything that became ready in one turn of the event loop is
+joined, and each session gets one write.  A session whose reader falls behind is closed and resumes by
+seq; it never costs the others more than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+from tertulia.domain.events import BlockChanged, ConversationJoined, ConversationLeft, Event, decode_body
+from tertulia.domain.signals import Signal
+from tertulia.domain.unit import Committed
+from tertulia.sessions.session import Encoder, Session
+
+CLOSE_GOING_AWAY = 1001
+CLOSE_TOKEN = 4001
+CLOSE_REVOKED = 4002
+CLOSE_TOO_SLOW = 4003
+
+HELD_MAX = 5000
+"""Live events that may wait while a session is brought up to date."""
+
+Room = dict[Encoder, dict[Session, None]]
+
+
+class Hub:
+    """The sessions of this node.  All methods run on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        outbox_bytes: int = 1 << 20,
+        hold_s: float = 0.001,
+        busy_sessions: int = 64,
+        delivered: Callable[[int], None] | None = None,
+    ) -> None:
+        """`outbox_bytes` bounds what may wait in one session's connection.  A room with more than
+        `busy_sessions` sessions that was written to less than `hold_s` seconds ago waits that long, so
+        that a busy room costs fewer writes; a quiet one never waits.  `delivered` counts frames."""
+        self._outbox_bytes = outbox_bytes
+        self._hold_s = hold_s
+        self._busy_sessions = busy_sessions
+        self._delivered = delivered
+        self._rooms: dict[str, Room] = {}
+        self._by_user: dict[str, dict[Session, None]] = {}
+        self._hiders: dict[str, set[Session]] = {}
+        self._dirty: list[Session] = []
+        self._flush_handle: asyncio.Handle | None = None
+        self._last_big_flush = 0.0
+        self._big = False
+        self.sessions: dict[Session, None] = {}
+
+    # --- coming and going ------------------------------------------------------------------------
+
+    def attach(self, session: Session) -> None:
+        """A session begins to follow its user's personal room, by which it learns of joins."""
+        user = session.caller.user
+        self.sessions[session] = None
+        self._by_user.setdefault(user, {})[session] = None
+        session.rooms = (user,)
+        self._enter(session, user)
+
+    def follow(self, session: Session, rooms: Iterable[str], blocked: frozenset[str]) -> None:
+        """Follow these rooms as well, hiding what blocked users do there."""
+        if session.closed:
+            return
+        session.rooms = tuple(dict.fromkeys((*session.rooms, *rooms)))
+        for room in session.rooms:
+            self._enter(session, room)
+        self._hide(session, session.blocked | blocked)
+
+    def detach(self, session: Session) -> None:
+        """The connection is gone."""
+        if session not in self.sessions:
+            return
+        del self.sessions[session]
+        mine = self._by_user.get(session.caller.user)
+        if mine is not None:
+            mine.pop(session, None)
+            if not mine:
+                del self._by_user[session.caller.user]
+        for room in session.rooms:
+            self._exit(session, room)
+        session.rooms = ()
+        self._hide(session, frozenset())
+        session.closed = True
+        session.out.clear()
+
+    def close(self, session: Session, code: int, reason: str) -> None:
+        """End a session."""
+        if not session.closed:
+            self.detach(session)
+            session.sink.close(code, reason)
+
+    def close_device(self, user: str, device: str) -> None:
+        """A device was signed out: cut its sessions at once."""
+        for session in list(self._by_user.get(user, ())):
+            if session.caller.device == device:
+                self.close(session, CLOSE_REVOKED, "stop: this device was signed out")
+
+    def close_all(self, code: int = CLOSE_GOING_AWAY, reason: str = "reconnect: the server stops") -> None:
+        self.flush()
+        for session in list(self.sessions):
+            self.close(session, code, reason)
+
+    def sessions_of(self, user: str) -> Sequence[Session]:
+        return tuple(self._by_user.get(user, ()))
+
+    def size(self, room: str) -> int:
+        """How many sessions follow a room here."""
+        return sum(map(len, self._rooms.get(room, {}).values()))
+
+    def expire(self, now_ms: int) -> None:
+        """Close the sessions whose access token has run out."""
+        for session in [s for s in self.sessions if s.expires_at_ms <= now_ms]:
+            self.close(session, CLOSE_TOKEN, "reconnect: the access token has expired")
+
+    def _enter(self, session: Session, room: str) -> None:
+        self._rooms.setdefault(room, {}).setdefault(session.encoder, {})[session] = None
+
+    def _exit(self, session: Session, room: str) -> None:
+        groups = self._rooms.get(room)
+        group = groups.get(session.encoder) if groups is not None else None
+        if groups is None or group is None:
+            return
+        group.pop(session, None)
+        if not group:
+            del groups[session.encoder]
+            if not groups:
+                del self._rooms[room]
+
+    def _hide(self, session: Session, blocked: frozenset[str]) -> None:
+        for actor in session.blocked - blocked:
+            self._hiders[actor].discard(session)
+            if not self._hiders[actor]:
+                del self._hiders[actor]
+        for actor in blocked - session.blocked:
+            self._hiders.setdefault(actor, set()).add(session)
+        session.blocked = blocked
+
+    # --- telling ---------------------------------------------------------------------------------
+
+    def on_commit(self, batch: Sequence[Committed]) -> None:
+        """Store listener: committed events go to the sessions that may see them."""
+        for committed in batch:
+            events = committed.events
+            personal = [event for event in events if event.log_kind == "personal"]
+            for event in personal:
+                self._before(event)
+            for event in events:
+                self._tell(event)
+            for event in personal:
+                self._after(event)
+
+    def signal(self, room: str, signal: Signal, *, but: str = "") -> None:
+        """Tell a room something ephemeral; those who blocked its user are left out, and so are
+        sessions that are still being brought up to date."""
+        groups = self._rooms.get(room)
+        if groups is None:
+            return
+        hiders = self._hiders.get(signal.user, ())
+        is_read = signal.type == "message.read"
+        for encoder, sessions in groups.items():
+            data = encoder.signal(signal)
+            for session in sessions:
+                if session.id == but or session in hiders or session.held is not None:
+                    continue
+                if is_read and not session.receipts and session.caller.user != signal.user:
+                    continue
+                self.send(session, data)
+
+    def send(self, session: Session, data: bytes) -> None:
+        """Queue bytes for one session; they go out with the turn's flush."""
+        if session.closed:
+            return
+        if not session.out:
+            self._dirty.append(session)
+            if self._flush_handle is None:
+                self._schedule()
+        session.out.append(data)
+
+    def hold(self, session: Session) -> None:
+        """Live events for this session wait aside from now on."""
+        session.held = []
+
+    def release(self, session: Session, covered: dict[str, int]) -> None:
+        """Let the held events through, but those that the replay covered (log → last seq sent)."""
+        held, session.held = session.held, None
+        for log, seq, data in held or ():
+            if seq > covered.get(log, 0):
+                self.send(session, data)
+
+    def _tell(self, event: Event) -> None:
+        groups = self._rooms.get(event.room)
+        if groups is None:
+            return
+        hiders = self._hiders.get(event.actor) if event.log_kind != "direct" else None
+        dirty = self._dirty
+        count = 0
+        for encoder, sessions in groups.items():
+            data = encoder.event(event)
+            count += len(sessions)
+            for session in sessions:
+                if session.held is not None or (hiders is not None and session in hiders):
+                    self._tell_one(session, event, data, hiders)
+                    continue
+                out = session.out
+                if not out:
+                    dirty.append(session)
+                out.append(data)
+        if count >= self._busy_sessions:
+            self._big = True
+        if self._flush_handle is None and dirty:
+            self._schedule()
+        if self._delivered is not None:
+            self._delivered(count)
+
+    def _tell_one(self, session: Session, event: Event, data: bytes, hiders: set[Session] | None) -> None:
+        if hiders is not None and session in hiders:
+            data = session.encoder.void(event.log, event.seq)
+        if session.held is None:
+            self.send(session, data)
+        elif len(session.held) >= HELD_MAX:
+            self.close(session, CLOSE_TOO_SLOW, "reconnect: too much happened while resuming")
+        else:
+            session.held.append((event.log, event.seq, data))
+
+    def _before(self, event: Event) -> None:
+        if event.kind == "conversation.joined" and event.body is not None:
+            body = decode_body(event.kind, event.body)
+            assert isinstance(body, ConversationJoined)
+            for session in self._by_user.get(event.log, ()):
+                if body.conversation not in session.rooms:
+                    session.rooms += (body.conversation,)
+                    self._enter(session, body.conversation)
+
+    def _after(self, event: Event) -> None:
+        if event.body is None:
+            return
+        if event.kind == "conversation.left":
+            body = decode_body(event.kind, event.body)
+            assert isinstance(body, ConversationLeft)
+            for session in self._by_user.get(event.log, ()):
+                session.rooms = tuple(room for room in session.rooms if room != body.conversation)
+                self._exit(session, body.conversation)
+        elif event.kind in ("user.blocked", "user.unblocked"):
+            body = decode_body(event.kind, event.body)
+            assert isinstance(body, BlockChanged)
+            for session in self._by_user.get(event.log, ()):
+                one = frozenset({body.user})
+                adds = event.kind == "user.blocked"
+                self._hide(session, session.blocked | one if adds else session.blocked - one)
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._big and loop.time() - self._last_big_flush < self._hold_s:
+            self._flush_handle = loop.call_later(self._hold_s, self.flush)
+        else:
+            self._flush_handle = loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write everything that is ready: one write a session."""
+        self._flush_handle = None
+        dirty, self._dirty = self._dirty, []
+        joined: dict[tuple[int, ...], bytes] = {}
+        limit = self._outbox_bytes
+        for session in dirty:
+            out = session.out
+            if session.closed or not out:
+                continue
+            if len(out) == 1:
+                data = out[0]
+            else:
+                # Sessions of a room wait for the very same frames: join them once.
+                key = tuple(map(id, out))
+                data = joined.get(key) or joined.setdefault(key, b"".join(out))
+            session.out = []
+            sink = session.sink
+            sink.write(data)
+            if sink.backlog() > limit:
+                self.close(session, CLOSE_TOO_SLOW, "reconnect: this reader is too slow")
+        if self._big:
+            self._big = False
+            self._last_big_flush = asyncio.get_running_loop().time()
