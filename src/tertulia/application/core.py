@@ -115,22 +115,31 @@ class Executor:
             own_cursor=plan.own_cursor,
         )
 
-    async def run(self, caller: Caller, command: Command, decide: Callable[[], Awaitable[Plan]]) -> Accepted:
+    async def run(
+        self,
+        caller: Caller,
+        command: Command,
+        decide: Callable[[], Awaitable[Plan]],
+        answer_from: Callable[[Event], Accepted] | None = None,
+    ) -> Accepted:
         """Carry out one command.
 
         Raises Refusal.  A `client_id` that was used before gets its first answer, also when the command
-        would be refused by now."""
+        would be refused, or would change nothing, by now; `answer_from` makes it from the first event."""
         idem = self.idempotency(caller, command)
         for attempt in range(ATTEMPTS):
             try:
                 plan = await decide()
             except Refusal:
-                first = await self._store.outcome(*idem) if idem[0] else None
-                if first is None or not first.events:
+                first = await self._first(idem)
+                if first is None:
                     raise
-                return accepted(first.events[0], repeated=True)
+                return self.answer(Plan(answer_from=answer_from), first)
+            if plan.answer_from is None and answer_from is not None:
+                plan = msgspec.structs.replace(plan, answer_from=answer_from)
             if not plan.events and not plan.writes:
-                return plan.answer
+                first = await self._first(idem)
+                return plan.answer if first is None else self.answer(plan, first)
             try:
                 committed = await self._store.append(self.unit(caller, command, plan, idem))
             except Refusal as refusal:
@@ -142,6 +151,10 @@ class Executor:
                 continue
             return self.answer(plan, committed)
         raise Refusal("stale", "Too much changed at once; try again.", retry_after_ms=100)
+
+    async def _first(self, idem: tuple[bytes, bytes]) -> Committed | None:
+        first = await self._store.outcome(*idem) if idem[0] else None
+        return first if first is not None and first.events else None
 
     @staticmethod
     def answer(plan: Plan, committed: Committed) -> Accepted:

@@ -86,7 +86,10 @@ class PollVoted(Body, frozen=True, kw_only=True, omit_defaults=True):
 class ConversationCreated(Body, frozen=True, kw_only=True, omit_defaults=True):
     kind: ConversationKind
     name: str = ""
+    description: str = ""
     slug: str = ""
+    public: bool = False
+    history: Literal["all", "joined"] = "joined"
     parent: str | None = None
 
 
