@@ -1,0 +1,56 @@
+"""What people may write about themselves: names, status texts and photo references."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+from tertulia.domain.errors import Refusal
+
+MAX_NAME: Final = 128
+MAX_STATUS: Final = 280
+
+# Overrides and isolates of the bidirectional algorithm (UAX 9 §2) reach beyond the name they stand in
+# and reorder what is shown beside it; the plain marks (LRM, RLM, ALM) do not.
+_BIDI: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BANNED: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_VISIBLE: Final = frozenset("LNPS")
+
+# A blob's id or path, or a web address; no other scheme, since clients show what stands here.
+_PHOTO: Final = re.compile(r"(?:https?://[\x21-\x7e]+|[A-Za-z0-9._~/-]+)?")
+
+
+def _line(text: str, field: str) -> str:
+    if any(char in _BIDI or unicodedata.category(char) in _BANNED for char in text):
+        raise Refusal("invalid", f"`{field}` is one line without control characters.", field=field)
+    plain = "".join(" " if unicodedata.category(char) == "Zs" else char for char in text)
+    return unicodedata.normalize("NFC", plain).strip(" ")
+
+
+def normalise_name(text: str) -> str:
+    """The stored form of a display name: NFC, plain spaces, none at the ends.
+
+    Raises Refusal `invalid` (field `name`) for control and bidi override characters, for more than 128
+    characters and for a name in which nothing can be seen."""
+    name = _line(text, "name")
+    if not any(unicodedata.category(char)[0] in _VISIBLE for char in name):
+        raise Refusal("invalid", "A name needs at least one visible character.", field="name")
+    if len(name) > MAX_NAME:
+        raise Refusal("invalid", f"A name has at most {MAX_NAME} characters.", field="name")
+    return name
+
+
+def normalise_status(text: str) -> str:
+    """The stored form of a status text, "" for none.  Raises Refusal `invalid` as for names."""
+    status = _line(text, "status")
+    if len(status) > MAX_STATUS:
+        raise Refusal("invalid", f"A status has at most {MAX_STATUS} characters.", field="status")
+    return status
+
+
+def check_photo(reference: str) -> str:
+    """The reference itself, "" for no photo.  Raises Refusal `invalid` (field `photo`)."""
+    if not _PHOTO.fullmatch(reference):
+        raise Refusal("invalid", "A photo is the id of a blob or an http(s) address.", field="photo")
+    return reference

@@ -1,0 +1,110 @@
+"""What one person may see of another: pure rules over rows.
+
+Someone who blocked the viewer, someone whose account is off and someone who never was look alike.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from tertulia.domain.records import User
+from tertulia.domain.settings import Audience, SettingsDocument
+
+ContactState = Literal["none", "requested", "received", "accepted"]
+
+
+class Relation(msgspec.Struct, frozen=True, kw_only=True):
+    """How `viewer` and `owner` stand to each other.
+
+    `blocks`: the viewer blocked the owner; `blocked`: the owner blocked the viewer.  `shares_direct`
+    may be left False when `needs_direct` says that nothing hangs on it.
+    """
+
+    viewer: str
+    owner: str
+    contact: ContactState = "none"
+    blocks: bool = False
+    blocked: bool = False
+    shares_direct: bool = False
+
+    @property
+    def own(self) -> bool:
+        """The viewer looks at themselves."""
+        return self.viewer == self.owner
+
+
+class ProfileView(msgspec.Struct, frozen=True, kw_only=True):
+    """A person as someone else sees them.  `photo` is "" when it is not the viewer's to see."""
+
+    id: str
+    handle: str
+    name: str
+    photo: str = ""
+    status: str = ""
+    bot: bool = False
+    contact_state: ContactState = "none"
+    blocked_by_me: bool = False
+
+
+def may_see(audience: Audience, viewer: str, owner: str, is_contact: bool, shares_direct: bool) -> bool:
+    """Whether `viewer` is among those to whom `owner` shows something (see `domain/settings.py`)."""
+    if viewer == owner:
+        return True
+    match audience:
+        case "everyone":
+            return True
+        case "contacts":
+            return is_contact or shares_direct
+        case "nobody":
+            return False
+
+
+def allows(audience: Audience, relation: Relation) -> bool:
+    """`may_see` for a relation."""
+    return may_see(
+        audience,
+        relation.viewer,
+        relation.owner,
+        relation.contact == "accepted",
+        relation.shares_direct,
+    )
+
+
+def needs_direct(audience: Audience, relation: Relation) -> bool:
+    """Whether a shared direct conversation would decide who sees this."""
+    return audience == "contacts" and not relation.own and relation.contact != "accepted"
+
+
+def exists_for(user: User | None, relation: Relation) -> bool:
+    """Whether the owner exists at all as far as the viewer may know."""
+    if user is None or user.disabled:
+        return False
+    return relation.own or not relation.blocked
+
+
+def profile(user: User | None, settings: SettingsDocument, relation: Relation) -> ProfileView | None:
+    """The owner as the viewer sees them; None when there is nobody to see."""
+    if user is None or not exists_for(user, relation):
+        return None
+    return ProfileView(
+        id=user.id,
+        handle=user.handle,
+        name=user.name,
+        photo=user.photo if allows(settings.privacy.photo, relation) else "",
+        status=user.status,
+        bot=user.bot,
+        contact_state=relation.contact,
+        blocked_by_me=relation.blocks,
+    )
+
+
+def findable(kind: Literal["email", "phone"], settings: SettingsDocument) -> bool:
+    """Whether the owner agreed to be found by this kind of address."""
+    return settings.privacy.findable_by_email if kind == "email" else settings.privacy.findable_by_phone
+
+
+def pair_of(one: str, other: str) -> str:
+    """`Conversation.pair` of the direct conversation of two users."""
+    return ":".join(sorted((one, other)))
