@@ -22,10 +22,12 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What later events changed about one message.  Absent for a message nothing happened to.
 
     `content` is the JSON of the newest content, b"" while it is the one first sent.  `votes[i]` counts
-    option i.  `version` is the number of events folded in.
+    option i.  `version` is the number of events folded in, `changed_seq` the seq of the newest of them:
+    a client that fetched the view must not fold it in again.
     """
 
     version: int = 0
+    changed_seq: int = 0
     content: msgspec.Raw = msgspec.Raw()
     edited_at: int = 0
     edits: int = 0
@@ -82,6 +84,10 @@ def folded_seq(event_kind: str, target: int, thread: int) -> int:
 
 def fold(view: Fold, event: Event) -> Fold:
     """The view after `event`, an event whose `folded_seq` is the view's message."""
+    return msgspec.structs.replace(_folded(view, event), changed_seq=event.seq)
+
+
+def _folded(view: Fold, event: Event) -> Fold:
     change = msgspec.structs.replace
     version = view.version + 1
     if event.kind == "message.new":
