@@ -88,19 +88,23 @@ def fold(view: Fold, event: Event) -> Fold:
 
 
 def _folded(view: Fold, event: Event) -> Fold:
+    view = msgspec.structs.replace(view, version=view.version + 1, changed_seq=event.seq)
+    return _changed(view, event)
+
+
+def _changed(view: Fold, event: Event) -> Fold:
     change = msgspec.structs.replace
-    version = view.version + 1
     if event.kind == "message.new":
         return change(
             view,
-            version=version,
             replies=view.replies + 1,
             last_reply_seq=event.seq,
             last_reply_at=event.at,
         )
     if event.kind == "message.deleted":
         return Fold(
-            version=version,
+            version=view.version,
+            changed_seq=view.changed_seq,
             deleted_at=event.at,
             deleted_by=event.actor,
             replies=view.replies,
@@ -108,29 +112,28 @@ def _folded(view: Fold, event: Event) -> Fold:
             last_reply_at=view.last_reply_at,
         )
     if event.kind in ("message.pinned", "message.unpinned"):
-        return change(view, version=version, pinned=event.kind == "message.pinned")
+        return change(view, pinned=event.kind == "message.pinned")
     if event.kind == "poll.closed":
-        return change(view, version=version, closed=True)
+        return change(view, closed=True)
     if event.body is None:
-        return change(view, version=version)
+        return view
     body = decode_body(event.kind, event.body)
     match body:
         case MessageUpdated():
             return change(
                 view,
-                version=version,
                 content=msgspec.Raw(msgspec.json.encode(body.content)),
                 edited_at=event.at,
                 edits=view.edits + 1,
             )
         case ReactionChanged():
             by = 1 if event.kind == "reaction.new" else -1
-            return change(view, version=version, reactions=_bumped(view.reactions, body.emoji, by))
+            return change(view, reactions=_bumped(view.reactions, body.emoji, by))
         case PollVoted():
             voters = view.voters + bool(body.options) - bool(body.previous)
-            return change(view, version=version, votes=_tally(view.votes, body), voters=voters)
+            return change(view, votes=_tally(view.votes, body), voters=voters)
         case _:
-            return change(view, version=version)
+            return view
 
 
 def current_content(view: MessageView) -> bytes:
