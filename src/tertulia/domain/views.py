@@ -84,10 +84,6 @@ def folded_seq(event_kind: str, target: int, thread: int) -> int:
 
 def fold(view: Fold, event: Event) -> Fold:
     """The view after `event`, an event whose `folded_seq` is the view's message."""
-    return msgspec.structs.replace(_folded(view, event), changed_seq=event.seq)
-
-
-def _folded(view: Fold, event: Event) -> Fold:
     view = msgspec.structs.replace(view, version=view.version + 1, changed_seq=event.seq)
     return _changed(view, event)
 
