@@ -1,0 +1,653 @@
+"""One transaction of the log: units are checked and numbered one after another, then written at once.
+
+`Batch` is a write-back cache over the writer's connection.  The writer is the only one that writes, so
+what it has read stays true until it commits; each unit sees what the units before it did.  A unit that
+is refused leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+from tertulia.adapters.sqlite.engine import Connection, Value
+from tertulia.adapters.sqlite.queries import (
+    Outcome,
+    decode_fold,
+    encode_fold,
+    head_row,
+    outcomes,
+    same_request,
+)
+from tertulia.adapters.sqlite.tables import TABLES, Table
+from tertulia.domain.errors import Refusal
+from tertulia.domain.events import Event, LogKind
+from tertulia.domain.records import Cursor, Expiry, Key, Mention, Record
+from tertulia.domain.unit import (
+    BumpEpoch,
+    Committed,
+    CursorMoved,
+    EpochIs,
+    Expect,
+    NewEvent,
+    Put,
+    Remove,
+    SetCursor,
+    Unit,
+    VersionIs,
+    ViewIs,
+    Write,
+)
+from tertulia.domain.views import NOTHING, Fold, fold, folded_seq
+
+INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_LOG = "INSERT INTO log (no, tenant, id, kind, room, epoch, first_seq) VALUES (?, ?, ?, ?, ?, ?, 1)"
+_PUT_FOLD = "INSERT OR REPLACE INTO fold (log, seq, version, doc) VALUES (?, ?, ?, ?)"
+_ERASE = (
+    "UPDATE event SET body = NULL WHERE log = ? AND seq = ?",
+    "UPDATE event SET body = NULL WHERE log = ? AND target = ? AND target > 0 AND seq < ? "
+    "AND kind = 'message.updated'",
+)
+_CURSORS: Table[Cursor] = TABLES[Cursor]
+
+CACHED_LOGS = 50_000
+
+
+class WrongUnit(ValueError):
+    """A unit that no decision should have given; found before it changed the batch."""
+
+
+class LogState:
+    """A log and its head, as of the last unit.  `flushed` is the last seq that is in the table; the
+    events after it are `pending`."""
+
+    __slots__ = (
+        "all_ordinal",
+        "at",
+        "epoch",
+        "flushed",
+        "id",
+        "kind",
+        "last_seq",
+        "no",
+        "ordinal",
+        "pending",
+        "room",
+        "stored_epoch",
+        "tenant",
+    )
+
+    def __init__(self, no: int, tenant: str, log: str, kind: LogKind, room: str) -> None:
+        self.no = no
+        self.tenant = tenant
+        self.id = log
+        self.kind: LogKind = kind
+        self.room = room
+        self.epoch = 1
+        self.stored_epoch = 1
+        self.last_seq = 0
+        self.ordinal = 0
+        self.all_ordinal = 0
+        self.at = 0
+        self.flushed = 0
+        self.pending: list[Event] = []
+
+
+class LogCache:
+    """The heads that the writer keeps.  Exact, because nobody else writes."""
+
+    def __init__(self, size: int = CACHED_LOGS) -> None:
+        self._size = size
+        self._states: OrderedDict[str, LogState] = OrderedDict()
+
+    def get(self, connection: Connection, log: str) -> LogState | None:
+        """The state of a log, read when it is not cached; None when there is no such log."""
+        state = self._states.get(log)
+        if state is not None:
+            self._states.move_to_end(log)
+            return state
+        row = head_row(connection, log)
+        if row is None:
+            return None
+        state = LogState(*row[:5])
+        state.epoch = state.stored_epoch = row[5]
+        state.last_seq = state.flushed = row[7]
+        state.ordinal, state.all_ordinal, state.at = row[8], row[9], row[10]
+        self._states[log] = state
+        return state
+
+    def put(self, state: LogState) -> None:
+        """Keep the state of a log that was made now."""
+        self._states[state.id] = state
+
+    def trim(self) -> None:
+        """Forget the logs that were not used for longest.  Not while a batch is open."""
+        while len(self._states) > self._size:
+            self._states.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all: what was cached may not have been committed."""
+        self._states.clear()
+
+
+class Slot:
+    """A row as the batch sees it."""
+
+    __slots__ = ("changed", "key", "record", "stored", "version")
+
+    def __init__(self, key: Key, record: Record | None, version: int) -> None:
+        self.key = key
+        self.record = record
+        self.version = version
+        self.stored = version > 0
+        self.changed = False
+
+
+class OwnCursor:
+    """The moves of one sender's cursor in this batch, which need no look at the stored row: a new seq
+    is beyond every cursor."""
+
+    __slots__ = ("all_ordinal", "moves", "ordinal", "seq", "state")
+
+    def __init__(self, state: LogState) -> None:
+        self.state = state
+        self.moves = 0
+        self.seq = 0
+        self.ordinal = 0
+        self.all_ordinal = 0
+
+
+Undo = list[tuple[Slot, Record | None, int, bool]]
+UniqueKey = tuple[type[Record], str, Key]
+
+
+class Batch:
+    """The units of one transaction."""
+
+    def __init__(self, connection: Connection, logs: LogCache, next_id: int, next_log: int) -> None:
+        self._connection = connection
+        self._logs = logs
+        self.next_id = next_id
+        self.next_log = next_log
+        self._known: dict[bytes, Outcome] = {}
+        self._touched: dict[int, LogState] = {}
+        self._new_logs: list[LogState] = []
+        self._events: list[tuple[Value | None, ...]] = []
+        self._erased: list[tuple[int, int, int]] = []
+        self._folds: dict[tuple[int, int], Fold] = {}
+        self._changed_folds: set[tuple[int, int]] = set()
+        self._slots: dict[type[Record], dict[Key, Slot]] = {}
+        self._owners: dict[UniqueKey, Key | None] = {}
+        self._own: dict[tuple[int, str, int], OwnCursor] = {}
+        self.events = 0
+
+    def look_up(self, units: Iterable[Unit]) -> None:
+        """Find which idempotency keys of the units were used before.  To be called before `add`."""
+        keys = {unit.idem for unit in units if unit.idem}
+        if keys:
+            self._known = outcomes(self._connection, keys)
+
+    def add(self, unit: Unit) -> Committed:
+        """Check and number one unit.
+
+        Raises Refusal or WrongUnit, and then the batch is as it was before; anything else spoils it.
+        """
+        if unit.idem:
+            found = self._known.get(unit.idem)
+            if found is not None:
+                return same_request(found, unit.request)
+        for expect in unit.expects:
+            if not self._holds(expect):
+                raise Refusal("stale", "What this rests on has changed meanwhile.")
+        states = self._check(unit)
+        if unit.writes:
+            self._write_unique(unit.writes)
+        events = self._number(unit, states)
+        moved = self._write_rest(unit.writes) if unit.writes else ()
+        committed = Committed(events=events, cursors=moved)
+        if unit.idem:
+            repeated = Committed(events=events, repeated=True)
+            self._known[unit.idem] = (unit.request, repeated)
+        return committed
+
+    # --- checks: nothing is changed here --------------------------------------------------------
+
+    def _state(self, log: str) -> LogState | None:
+        return self._logs.get(self._connection, log)
+
+    def _holds(self, expect: Expect) -> bool:
+        if type(expect) is EpochIs:
+            state = self._state(expect.log)
+            return (state.epoch if state is not None else 0) == expect.epoch
+        if type(expect) is VersionIs:
+            return self._slot(expect.record, expect.key).version == expect.version
+        assert type(expect) is ViewIs
+        state = self._state(expect.log)
+        return (self._fold(state.no, expect.seq).version if state is not None else 0) == expect.version
+
+    def _check(self, unit: Unit) -> list[LogState | None]:
+        """The logs of the unit's events, None for one that the event makes."""
+        if unit.idem and not unit.events:
+            raise WrongUnit("a unit with an idempotency key has an event")
+        states: list[LogState | None] = []
+        made: set[str] | None = None
+        for new in unit.events:
+            state = self._state(new.log)
+            if new.creates is not None:
+                if state is not None:
+                    raise Refusal("stale", "This log was made meanwhile.")
+                made = made or set()
+                if new.log in made:
+                    raise WrongUnit(f"the log {new.log} is made twice")
+                made.add(new.log)
+            elif state is None:
+                if made is None or new.log not in made:
+                    raise WrongUnit(f"there is no log {new.log}")
+            elif state.tenant != unit.tenant:
+                raise WrongUnit(f"the log {new.log} is of another tenant")
+            if (new.target or new.thread) and (
+                state is None or not (0 <= new.target <= state.last_seq and 0 <= new.thread <= state.last_seq)
+            ):
+                raise WrongUnit(f"{new.kind} is about an event that {new.log} does not have")
+            states.append(state)
+        for write in unit.writes:
+            if type(write) is not SetCursor and type(write) is not BumpEpoch:
+                continue
+            if self._state(write.log) is None and (made is None or write.log not in made):
+                raise WrongUnit(f"there is no log {write.log}")
+        return states
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def _number(self, unit: Unit, states: Sequence[LogState | None]) -> tuple[Event, ...]:
+        events: list[Event] = []
+        idem: bytes | None = unit.idem or None
+        request = unit.request if idem is not None else None
+        client_id = unit.client_id
+        span = len(states)
+        for new, known in zip(unit.events, states, strict=True):
+            state = known if known is not None else self._make(unit, new)
+            event = self._event(unit, new, state, client_id)
+            seq = event.seq
+            self._events.append(
+                (
+                    self.next_id,
+                    state.no,
+                    seq,
+                    1 if new.kind == "message.new" and not new.thread else 0,
+                    new.kind,
+                    new.actor,
+                    event.at,
+                    event.ordinal,
+                    event.all_ordinal,
+                    event.thread_ordinal,
+                    new.target,
+                    new.thread,
+                    span,
+                    "",
+                    client_id,
+                    idem,
+                    request,
+                    new.body,
+                )
+            )
+            self.next_id += 1
+            events.append(event)
+            state.pending.append(event)
+            self._touched[state.no] = state
+            if new.bumps_epoch:
+                state.epoch += 1
+            if new.erases_target and new.target:
+                self._erased.append((state.no, new.target, seq))
+            if new.mentions:
+                for user in new.mentions:
+                    self._put_new(Mention(tenant=state.tenant, user=user, conversation=state.id, seq=seq))
+            if new.expires_at:
+                expiry = Expiry(tenant=state.tenant, conversation=state.id, seq=seq, at=new.expires_at)
+                self._put_new(expiry)
+            if new.countable and unit.own_cursor:
+                self._move_own(state, new, event)
+            idem = request = None
+            client_id = ""
+            span = 1
+        return tuple(events)
+
+    def _make(self, unit: Unit, new: NewEvent) -> LogState:
+        """The log that an event of this unit makes, or that an earlier one of it made."""
+        state = self._state(new.log)
+        if state is None:
+            assert new.creates is not None
+            state = LogState(self.next_log, unit.tenant, new.log, new.creates, new.room or new.log)
+            self.next_log += 1
+            self._new_logs.append(state)
+            self._logs.put(state)
+        return state
+
+    def _event(self, unit: Unit, new: NewEvent, state: LogState, client_id: str) -> Event:
+        state.last_seq = seq = state.last_seq + 1
+        if unit.at > state.at:
+            state.at = unit.at
+        thread_ordinal = 0
+        if new.thread:
+            thread_ordinal = self._fold(state.no, new.thread).replies + (
+                1 if new.kind == "message.new" and not new.target else 0
+            )
+        else:
+            if new.countable:
+                state.ordinal += 1
+            if new.at_all:
+                state.all_ordinal += 1
+        event = Event(
+            tenant=state.tenant,
+            log=state.id,
+            room=state.room,
+            log_kind=state.kind,
+            seq=seq,
+            kind=new.kind,
+            actor=new.actor,
+            at=state.at,
+            ordinal=state.ordinal,
+            all_ordinal=state.all_ordinal,
+            thread_ordinal=thread_ordinal,
+            target=new.target,
+            thread=new.thread,
+            body=new.body,
+            client_id=client_id,
+        )
+        if new.target or new.thread:
+            about = folded_seq(new.kind, new.target, new.thread)
+            if about:
+                place = (state.no, about)
+                self._folds[place] = fold(self._fold(state.no, about), event)
+                self._changed_folds.add(place)
+        return event
+
+    def _fold(self, no: int, seq: int) -> Fold:
+        place = (no, seq)
+        known = self._folds.get(place)
+        if known is None:
+            known = NOTHING
+            for (doc,) in self._connection.execute("SELECT doc FROM fold WHERE log = ? AND seq = ?", place):
+                known = decode_fold(cast(bytes, doc))
+            self._folds[place] = known
+        return known
+
+    # --- cursors --------------------------------------------------------------------------------
+
+    def _move_own(self, state: LogState, new: NewEvent, event: Event) -> None:
+        place = (state.no, new.actor, new.thread)
+        own = self._own.get(place)
+        if own is None:
+            own = self._own[place] = OwnCursor(state)
+        own.moves += 1
+        own.seq = event.seq
+        own.ordinal = event.thread_ordinal if new.thread else event.ordinal
+        own.all_ordinal = 0 if new.thread else event.all_ordinal
+
+    def _own_cursor(self, place: tuple[int, str, int], own: OwnCursor) -> Cursor:
+        return Cursor(
+            tenant=own.state.tenant,
+            conversation=own.state.id,
+            user=place[1],
+            thread=place[2],
+            read=own.seq,
+            received=own.seq,
+            ordinal=own.ordinal,
+            all_ordinal=own.all_ordinal,
+        )
+
+    def _settle_own(self) -> None:
+        """Turn the blind cursor moves into rows, since someone wants to see such a row."""
+        moves, self._own = self._own, {}
+        for place, own in moves.items():
+            cursor = self._own_cursor(place, own)
+            slot = self._slot(Cursor, cursor.key())
+            slot.record, slot.changed = cursor, True
+            slot.version += own.moves
+
+    def _set_cursor(self, write: SetCursor) -> CursorMoved | None:
+        state = self._state(write.log)
+        assert state is not None
+        slot = self._slot(Cursor, (state.tenant, state.id, write.user, write.thread))
+        old = slot.record
+        if old is None:
+            old = Cursor(tenant=state.tenant, conversation=state.id, user=write.user, thread=write.thread)
+        assert isinstance(old, Cursor)
+        last = state.last_seq
+        read = min(write.read, last)
+        received = max(min(write.received, last), read, old.received)
+        if read <= old.read and received == old.received:
+            return None
+        ordinal, all_ordinal = old.ordinal, old.all_ordinal
+        if read > old.read:
+            ordinal, all_ordinal = self._ordinals(state, read, write.thread)
+        else:
+            read = old.read
+        slot.record = Cursor(
+            tenant=state.tenant,
+            conversation=state.id,
+            user=write.user,
+            thread=write.thread,
+            read=read,
+            received=received,
+            ordinal=ordinal,
+            all_ordinal=all_ordinal,
+        )
+        slot.version += 1
+        slot.changed = True
+        return CursorMoved(
+            tenant=state.tenant,
+            log=state.id,
+            room=state.room,
+            user=write.user,
+            read=read,
+            received=received,
+            thread=write.thread,
+        )
+
+    def _ordinals(self, state: LogState, seq: int, thread: int) -> tuple[int, int]:
+        """The two running counts at `seq`; within a thread the number of its replies up to there."""
+        if thread:
+            for event in reversed(state.pending):
+                if event.thread == thread and event.seq <= seq:
+                    return event.thread_ordinal, 0
+            sql = (
+                "SELECT thread_ordinal, 0 FROM event WHERE log = ? AND thread = ? AND thread > 0 "
+                "AND seq <= ? ORDER BY seq DESC LIMIT 1"
+            )
+            for row in self._connection.execute(sql, (state.no, thread, seq)):
+                return cast(tuple[int, int], row)
+            return 0, 0
+        if seq == state.last_seq:
+            return state.ordinal, state.all_ordinal
+        if seq > state.flushed:
+            event = state.pending[seq - state.flushed - 1]
+            return event.ordinal, event.all_ordinal
+        sql = "SELECT ordinal, all_ordinal FROM event WHERE log = ? AND seq = ?"
+        for row in self._connection.execute(sql, (state.no, seq)):
+            return cast(tuple[int, int], row)
+        raise AssertionError(f"the log {state.id} has no event {seq}")
+
+    # --- rows -----------------------------------------------------------------------------------
+
+    def _slot(self, record: type[Record], key: Key) -> Slot:
+        if record is Cursor and self._own:
+            self._settle_own()
+        slots = self._slots.get(record)
+        if slots is None:
+            slots = self._slots[record] = {}
+        slot = slots.get(key)
+        if slot is None:
+            found = TABLES[record].get(self._connection, key)
+            slot = Slot(key, None, 0) if found is None else Slot(key, found.record, found.version)
+            slots[key] = slot
+        return slot
+
+    def _put_new(self, record: Record) -> None:
+        """A row whose key holds a new seq: nobody can have it yet, but this unit may name a user twice."""
+        slots = self._slots.setdefault(type(record), {})
+        key = record.key()
+        slot = slots.get(key)
+        if slot is None:
+            slot = slots[key] = Slot(key, None, 0)
+        if slot.record is None:
+            slot.record, slot.version, slot.changed = record, 1, True
+
+    def _write_unique(self, writes: Sequence[Write]) -> None:
+        """The writes to tables with unique indexes, undone together when one is refused."""
+        undo: Undo = []
+        owners: list[tuple[UniqueKey, Key | None]] = []
+        try:
+            for write in writes:
+                if type(write) is Put:
+                    table = TABLES[type(write.record)]
+                    if table.unique:
+                        self._put_unique(table, write.record, undo, owners)
+                elif type(write) is Remove:
+                    table = TABLES[write.record]
+                    if table.unique:
+                        self._remove_unique(table, write.key, undo, owners)
+        except Refusal:
+            for place, owner in reversed(owners):
+                self._owners[place] = owner
+            for slot, record, version, changed in reversed(undo):
+                slot.record, slot.version, slot.changed = record, version, changed
+            raise
+
+    def _put_unique(
+        self,
+        table: Table[Any],
+        record: Record,
+        undo: Undo,
+        owners: list[tuple[UniqueKey, Key | None]],
+    ) -> None:
+        key = record.key()
+        slot = self._slot(table.record, key)
+        for index in table.unique:
+            values = table.values(record, index)
+            before = table.values(slot.record, index) if slot.record is not None else None
+            if values == before:
+                continue
+            if values[-1]:
+                place = (table.record, index.name, values)
+                owner = self._owner(table, place)
+                if owner is not None and owner != key:
+                    raise Refusal("conflict", "Another one has this already.", field=index.fields[-1])
+                owners.append((place, owner))
+                self._owners[place] = key
+            if before is not None and before[-1]:
+                self._free(table, (table.record, index.name, before), owners)
+        undo.append((slot, slot.record, slot.version, slot.changed))
+        slot.record, slot.changed = record, True
+        slot.version += 1
+
+    def _remove_unique(
+        self,
+        table: Table[Any],
+        key: Key,
+        undo: Undo,
+        owners: list[tuple[UniqueKey, Key | None]],
+    ) -> None:
+        slot = self._slot(table.record, key)
+        if slot.record is None:
+            return
+        for index in table.unique:
+            values = table.values(slot.record, index)
+            if values[-1]:
+                self._free(table, (table.record, index.name, values), owners)
+        undo.append((slot, slot.record, slot.version, slot.changed))
+        slot.record, slot.version, slot.changed = None, 0, True
+
+    def _owner(self, table: Table[Any], place: UniqueKey) -> Key | None:
+        if place in self._owners:
+            return self._owners[place]
+        index = next(each for each in table.unique if each.name == place[1])
+        owner: Key | None = None
+        for row in self._connection.execute(table.owner_sql(index), place[2]):
+            owner = cast(Key, tuple(row))
+        self._owners[place] = owner
+        return owner
+
+    def _free(self, table: Table[Any], place: UniqueKey, owners: list[tuple[UniqueKey, Key | None]]) -> None:
+        owners.append((place, self._owner(table, place)))
+        self._owners[place] = None
+
+    def _write_rest(self, writes: Sequence[Write]) -> tuple[CursorMoved, ...]:
+        moved: list[CursorMoved] = []
+        for write in writes:
+            kind = type(write)
+            if kind is SetCursor:
+                move = self._set_cursor(cast(SetCursor, write))
+                if move is not None:
+                    moved.append(move)
+            elif kind is Put:
+                record = cast(Put, write).record
+                if not TABLES[type(record)].unique:
+                    slot = self._slot(type(record), record.key())
+                    slot.record, slot.changed = record, True
+                    slot.version += 1
+            elif kind is Remove:
+                remove = cast(Remove, write)
+                if not TABLES[remove.record].unique:
+                    slot = self._slot(remove.record, remove.key)
+                    if slot.record is not None:
+                        slot.record, slot.version, slot.changed = None, 0, True
+            else:
+                state = self._state(cast(BumpEpoch, write).log)
+                assert state is not None
+                state.epoch += 1
+                self._touched[state.no] = state
+        return tuple(moved)
+
+    # --- the transaction's end ------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write all that the units changed, each table in one go.  Raises apsw errors."""
+        many = self._connection.executemany
+        execute = self._connection.execute
+        if self._new_logs:
+            many(_INSERT_LOG, [(s.no, s.tenant, s.id, s.kind, s.room, s.epoch) for s in self._new_logs])
+            for state in self._new_logs:
+                state.stored_epoch = state.epoch
+        for state in self._touched.values():
+            if state.epoch != state.stored_epoch:
+                execute("UPDATE log SET epoch = ? WHERE no = ?", (state.epoch, state.no))
+                state.stored_epoch = state.epoch
+        if self._events:
+            many(INSERT_EVENT, self._events)
+        for log, target, seq in self._erased:
+            execute(_ERASE[0], (log, target))
+            execute(_ERASE[1], (log, target, seq))
+        if self._changed_folds:
+            folds = ((place, self._folds[place]) for place in self._changed_folds)
+            many(_PUT_FOLD, [(*place, view.version, encode_fold(view)) for place, view in folds])
+        if self._own and Cursor in self._slots:
+            self._settle_own()
+        if self._own:
+            cursors = [
+                _CURSORS.row(self._own_cursor(place, own), own.moves) for place, own in self._own.items()
+            ]
+            many(_CURSORS.change, cursors)
+        for record, slots in self._slots.items():
+            self._flush_rows(TABLES[record], slots.values())
+        self.events = len(self._events)
+
+    def _flush_rows(self, table: Table[Any], slots: Iterable[Slot]) -> None:
+        changed = [slot for slot in slots if slot.changed]
+        if not changed:
+            return
+        # With a unique index all old rows go first: a value may pass from one row to another.
+        gone = [slot.key for slot in changed if slot.stored and (table.unique or slot.record is None)]
+        if gone:
+            self._connection.executemany(table.delete, gone)
+        rows = [table.row(slot.record, slot.version) for slot in changed if slot.record is not None]
+        if rows:
+            self._connection.executemany(table.upsert, rows)
+
+    def committed(self) -> None:
+        """The transaction is on disk: what was pending is stored."""
+        for state in self._touched.values():
+            state.flushed = state.last_seq
+            state.pending.clear()
+        self._logs.trim()
