@@ -17,7 +17,7 @@ from tertulia.domain import settings as settings_rules
 from tertulia.domain.errors import Refusal, not_found
 from tertulia.domain.message_rules import live_content
 from tertulia.domain.names import NameRefused, normalise_handle
-from tertulia.domain.profile_rules import check_photo, normalise_name, normalise_status
+from tertulia.domain.profile_rules import check_note, check_photo, normalise_name, normalise_status
 from tertulia.domain.records import (
     Block,
     Contact,
@@ -301,6 +301,9 @@ class People:
             raise Refusal("invalid", "A message is named by `conversation` and `seq`.", field="seq")
         if command.user == caller.user:
             raise Refusal("invalid", "This is yourself.", field="user")
+        refusal = check_note(command.note)
+        if refusal is not None:
+            raise refusal
         what = (caller.tenant, caller.user, command.user, place[0], str(place[1]))
         key = (caller.tenant, self._executor.keyed.digest("report", *what).hex())
         answer = c.Accepted(conversation=caller.user, created=key[1], repeated=True)
@@ -329,10 +332,9 @@ class People:
                 events=(personal(caller, "report.created", e.Reported(report=key[1])),),
                 expects=(*checks, _is(there, Report, *key)),
                 writes=(Put(row),),
-                answer_from=lambda event: accepted(event, created=key[1]),
             )
 
-        return await self._executor.run(caller, command, plan)
+        return await self._executor.run(caller, command, plan, lambda event: accepted(event, created=key[1]))
 
     async def _visible(self, caller: Caller, author: str, conversation: str, seq: int) -> tuple[Expect, ...]:
         standing = await self._access.require(caller, conversation, "read")

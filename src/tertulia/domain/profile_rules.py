@@ -1,4 +1,4 @@
-"""What people may write about themselves: names, status texts and photo references."""
+"""What people may write about themselves and for themselves: names, status texts, photos, notes."""
 
 from __future__ import annotations
 
@@ -54,3 +54,10 @@ def check_photo(reference: str) -> str:
     if not _PHOTO.fullmatch(reference):
         raise Refusal("invalid", "A photo is the id of a blob or an http(s) address.", field="photo")
     return reference
+
+
+def check_note(text: str, field: str = "note") -> Refusal | None:
+    """A text of several lines; like a message's, without NUL characters."""
+    if "\x00" in text:
+        return Refusal("invalid", f"`{field}` cannot hold NUL characters.", field=field)
+    return None
