@@ -95,6 +95,8 @@ def test_a_clock_that_goes_back_gives_nothing_and_locks_nobody_out(rule, now, ba
     state, _ = take(rule, None, now, rule.capacity)
     state, decision = take(rule, state, now - back)
     assert not decision.allowed
+    assert state == State(0.0, now - back)
+    assert decision.retry_after_ms == math.ceil(1000 / rule.refill_per_second)
     assert peek(rule, state, now - back + decision.retry_after_ms).allowed
 
 
