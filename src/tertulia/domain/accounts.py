@@ -30,6 +30,7 @@ MAX_PRUNED: Final = 100
 ACCOUNT_RULES: Final[Mapping[str, Bucket]] = {
     "sign_in.account": SIGN_IN_PER_ACCOUNT,
     "sign_in.client": SIGN_IN_PER_ADDRESS,
+    "sign_up.client": Bucket(30, 1 / 20),
     "code.address": Bucket(5, 1 / 1800),
     "code.client": Bucket(20, 1 / 60),
 }
@@ -115,8 +116,8 @@ def guessed(code: Code) -> Code:
 
 
 def spent(code: Code) -> Code:
-    """The code after its use."""
-    return msgspec.structs.replace(code, digest=b"", user="", expires_at=0, attempts=CODE_ATTEMPTS)
+    """The code after its use: dead, and kept as long as any other (`CODE_KEPT_MS`)."""
+    return msgspec.structs.replace(code, digest=b"", user="", attempts=CODE_ATTEMPTS)
 
 
 # --- devices -------------------------------------------------------------------------------------
