@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from tertulia.domain.content import Poll, Text
 from tertulia.domain.errors import Refusal
@@ -639,6 +640,16 @@ async def test_listeners_are_told_before_the_sender_goes_on(store: Store) -> Non
     store.on_commit(heard.extend)
     done = await store.append(unit(made("a")))
     assert heard == [done]
+
+
+async def test_listeners_hear_whose_epoch_moved(store: Store) -> None:
+    heard: list[Committed] = []
+    await store.append(unit(made("a"), made("b"), made("c")))
+    store.on_commit(heard.extend)
+    again = replace(text("a"), bumps_epoch=True)
+    await settled(store, [unit(again, text("b"), again, writes=(BumpEpoch("c"),)), unit(text("a"))])
+    await store.append(unit(writes=(BumpEpoch("b"),)))
+    assert [each.bumped for each in heard] == [("a", "c"), (), ("b",)]
 
 
 async def test_a_listener_that_fails_silences_nobody(store: Store) -> None:

@@ -37,6 +37,7 @@ from tertulia.domain.unit import (
     SetCursor,
     Unit,
     VersionIs,
+    bumped_logs,
 )
 from tertulia.domain.views import NOTHING, Fold, MessageView, fold, folded_seq
 from tertulia.ports.message_store import CommitListener, SearchHit, SearchQuery
@@ -166,7 +167,7 @@ class MemoryStore:
     def _answer(self, future: asyncio.Future[Committed], committed: Committed) -> None:
         if not future.done():
             future.set_result(committed)
-        if committed.repeated or not (committed.events or committed.cursors):
+        if committed.repeated or not (committed.events or committed.cursors or committed.bumped):
             return
         for listener in self._listeners:
             try:
@@ -199,7 +200,7 @@ class MemoryStore:
         self._order += places
         if unit.idem:
             self._outcomes[unit.idem] = (unit.request, places)
-        return Committed(events=events, cursors=moved)
+        return Committed(events=events, cursors=moved, bumped=bumped_logs(unit))
 
     def _holds(self, draft: _Draft, expect: Expect) -> bool:
         if isinstance(expect, VersionIs):

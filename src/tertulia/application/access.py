@@ -25,6 +25,7 @@ class Access:
         self._capacity = capacity
         self._known: OrderedDict[tuple[str, str, str], Standing] = OrderedDict()
         self._by_log: dict[str, set[tuple[str, str, str]]] = {}
+        self._forgotten = 0
 
     def cached(self, caller: Caller, conversation: str) -> Standing | None:
         """The standing if it is at hand; never waits."""
@@ -37,10 +38,13 @@ class Access:
         key = (caller.tenant, caller.user, conversation)
         found = self._known.get(key)
         if found is None:
+            before = self._forgotten
             found = await self._load(caller, conversation)
             if "read" not in capabilities(found):
                 raise not_found()
-            self._remember(key, found)
+            # What was read before a change may arrive after it: it answers this call, and no other.
+            if before == self._forgotten:
+                self._remember(key, found)
         else:
             self._known.move_to_end(key)
         return found
@@ -55,6 +59,7 @@ class Access:
 
     def forget(self, log: str) -> None:
         """Drop everything that rested on this log."""
+        self._forgotten += 1
         for key in self._by_log.pop(log, ()):
             self._known.pop(key, None)
 

@@ -91,14 +91,13 @@ class Executor:
 
     def idempotency(self, caller: Caller, command: Command) -> tuple[bytes, bytes]:
         """(key, request) for the store; (b"", b"") when the command carries no `client_id`."""
-        if command.client_id is None:
+        client_id = command.client_id
+        if client_id is None:
             return b"", b""
         digest = self.keyed.digest
         if command.ref is not None:
             command = msgspec.structs.replace(command, ref=None)
-        return digest("idem", caller.tenant, caller.user, command.client_id), digest(
-            "request", _encode(command)
-        )
+        return digest("idem", caller.tenant, caller.user, client_id), digest("request", _encode(command))
 
     def unit(self, caller: Caller, command: Command, plan: Plan, idem: tuple[bytes, bytes]) -> Unit:
         """The append that carries out a plan."""

@@ -117,6 +117,13 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     own_cursor: bool = True
 
 
+def bumped_logs(unit: Unit) -> tuple[str, ...]:
+    """The logs whose epoch a unit moves, each once."""
+    logs = [new.log for new in unit.events if new.bumps_epoch]
+    logs += [write.log for write in unit.writes if isinstance(write, BumpEpoch)]
+    return tuple(dict.fromkeys(logs)) if logs else ()
+
+
 class Committed(msgspec.Struct, frozen=True):
     """The outcome of an append.  `repeated`: the events are those of the first append of this
     `client_id`; nothing was written now and nothing is to be published.  `bumped` names the logs whose

@@ -38,6 +38,7 @@ from tertulia.domain.unit import (
     VersionIs,
     ViewIs,
     Write,
+    bumped_logs,
 )
 from tertulia.domain.views import NOTHING, Fold, fold, folded_seq
 
@@ -205,7 +206,7 @@ class Batch:
             self._write_unique(unit.writes)
         events = self._number(unit, states)
         moved = self._write_rest(unit.writes) if unit.writes else ()
-        committed = Committed(events=events, cursors=moved)
+        committed = Committed(events=events, cursors=moved, bumped=bumped_logs(unit))
         if unit.idem:
             repeated = Committed(events=events, repeated=True)
             self._known[unit.idem] = (unit.request, repeated)

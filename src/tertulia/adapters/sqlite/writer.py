@@ -254,7 +254,9 @@ class Writer:
         news = [
             outcome
             for outcome in outcomes
-            if type(outcome) is Committed and not outcome.repeated and (outcome.events or outcome.cursors)
+            if type(outcome) is Committed
+            and not outcome.repeated
+            and (outcome.events or outcome.cursors or outcome.bumped)
         ]
         self._call(self._deliver, done, news)
 
