@@ -96,7 +96,7 @@ def test_a_clock_that_goes_back_gives_nothing_and_locks_nobody_out(rule, now, ba
     state, decision = take(rule, state, now - back)
     assert not decision.allowed
     assert state == State(0.0, now - back)
-    assert decision.retry_after_ms == math.ceil(1000 / rule.refill_per_second)
+    assert decision.retry_after_ms == math.ceil(1 / rule.refill_per_second * 1000)
     assert peek(rule, state, now - back + decision.retry_after_ms).allowed
 
 

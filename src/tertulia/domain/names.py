@@ -63,6 +63,7 @@ _CONFUSABLE_SCRIPTS: Final = frozenset({"LATIN", "CYRILLIC", "GREEK", "COPTIC", 
 _ATOM: Final = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PHONE_PUNCTUATION: Final = frozenset("+ ()-./\u00a0\u2010\u2011\u2012\u2013\uff0b")
+_E164: Final = re.compile(r"\+[1-9][0-9]{1,14}")
 _REGION: Final = re.compile(r"[A-Za-z]{2}")
 
 _USERNAME: Final = get_profile("UsernameCaseMapped")
@@ -206,10 +207,20 @@ def normalise_phone(text: str, region: str | None = None) -> str:
         or phonenumbers.country_code_for_region(region.upper()) == 0
     ):
         raise NameRefused("phone_region")
+    normal = _e164(typed, None if international or region is None else region.upper())
+    # Lengths alone let some numbers pass that no plan has, whose zeros would be read another way the
+    # next time; one person must not get two forms.
+    if not _E164.fullmatch(normal) or _e164(normal, None) != normal:
+        raise NameRefused("phone_number")
+    return normal
+
+
+def _e164(typed: str, region: str | None) -> str:
     try:
-        number = phonenumbers.parse(typed, region.upper() if region and not international else None)
+        number = phonenumbers.parse(typed, region)
     except phonenumbers.NumberParseException as error:
         raise NameRefused("phone_syntax") from error
-    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
+    possible = phonenumbers.is_possible_number_with_reason(number)
+    if possible != phonenumbers.ValidationResult.IS_POSSIBLE:
         raise NameRefused("phone_number")
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
