@@ -49,7 +49,8 @@ class _Log:
     """One log: its description and its events."""
 
     def __init__(self, tenant: str, log: str, kind: LogKind, room: str) -> None:
-        self.tenant, self.id, self.kind, self.room = tenant, log, kind, room
+        self.tenant, self.id, self.room = tenant, log, room
+        self.kind: LogKind = kind
         self.epoch = 1
         self.events: list[Event] = []
         self.folds: dict[int, Fold] = {}
