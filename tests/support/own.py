@@ -24,9 +24,7 @@ class OwnWorld(World):
     def __init__(self, store: Any = None, **more: Any) -> None:
         super().__init__(store, **more)
         self.profiles = Profiles(self.store)
-        self.everyone = People(
-            self.store, self.store, self.access, self.profiles, self.executor, self.clock
-        )
+        self.everyone = People(self.store, self.store, self.access, self.profiles, self.executor, self.clock)
         self.personal = Personal(
             self.store,
             self.store,
@@ -39,28 +37,47 @@ class OwnWorld(World):
         self.receipts = Receipts(self.store, self.store, self.access, self.executor)
 
 
+def interleave(store: Any) -> None:
+    """Make every read of a memory store a turn of the loop, as those of a real one are: calls that run
+    at once then decide on rows that the others change."""
+    for name in ("get", "get_versioned", "scan", "snapshot", "count", "due", "head", "message"):
+        setattr(store, name, _yielding(getattr(store, name)))
+
+
+def _yielding(read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def after_a_turn(*args: Any, **more: Any) -> Any:
+        await asyncio.sleep(0)
+        return await read(*args, **more)
+
+    return after_a_turn
+
+
 class Gate:
     """Stands before a store's `append`: lets tests hold, refuse or break what passes.
 
-    `before` is asked for every unit; what it raises, the append raises.  `appended` keeps all units
-    that passed."""
+    `before` is awaited for every unit; what it raises, the append raises.  `after` too: the unit is then
+    on disk all the same.  `appended` keeps all units that passed."""
 
     def __init__(self, store: Any) -> None:
         self._append: Callable[[Unit], Awaitable[Committed]] = store.append
-        self.before: Callable[[Unit], None] = lambda _: None
-        self.after: Callable[[Unit], None] = lambda _: None
+        self.before: Callable[[Unit], Awaitable[None]] = _pass
+        self.after: Callable[[Unit], Awaitable[None]] = _pass
         self.hold: asyncio.Event | None = None
         self.appended: list[Unit] = []
         store.append = self.append
 
     async def append(self, unit: Unit) -> Committed:
-        self.before(unit)
+        await self.before(unit)
         if self.hold is not None:
             await self.hold.wait()
         committed = await self._append(unit)
         self.appended.append(unit)
-        self.after(unit)
+        await self.after(unit)
         return committed
+
+
+async def _pass(_: Unit) -> None:
+    return
 
 
 class PassingTime:
