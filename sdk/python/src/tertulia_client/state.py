@@ -52,6 +52,10 @@ class Want(NamedTuple):
     id: str = ""
 
 
+def _fields(body: e.Body) -> list[tuple[str, object]]:
+    return [(name, getattr(body, name)) for name in body.__struct_fields__]
+
+
 class Draft(msgspec.Struct, frozen=True):
     text: str
     reply_to: int | None = None
@@ -183,8 +187,11 @@ class State:
         self.wants.pop(Want("user", user), None)
 
     def forget(self, conversation: str) -> None:
-        """The conversation is not there, or no longer ours to see."""
-        gone = [conversation, *(room.id for room in self.rooms.values() if room.parent == conversation)]
+        """The conversation is not there, or no longer ours to see; its topics, drafts and followed
+        threads go with it."""
+        gone = {conversation, *(room.id for room in self.rooms.values() if room.parent == conversation)}
+        self.drafts = {place: draft for place, draft in self.drafts.items() if place[0] not in gone}
+        self.threads = {place: there for place, there in self.threads.items() if place[0] not in gone}
         for one in gone:
             self.rooms.pop(one, None)
             self._pending.pop(one, None)
@@ -307,22 +314,17 @@ class State:
             case e.ConversationLeft(conversation=conversation):
                 self.forget(conversation)
             case e.PreferencesUpdated() as p:
-                room = self.rooms.get(p.conversation)
-                if room is not None:
-                    room.preferences = PreferencesDoc(
-                        notify=p.notify,
-                        muted_until=p.muted_until,
-                        pinned=p.pinned,
-                        archived=p.archived,
-                    )
+                preferences = PreferencesDoc(
+                    notify=p.notify, muted_until=p.muted_until, pinned=p.pinned, archived=p.archived
+                )
+                for room in self.rooms.values():
+                    # Topics have their channel's preferences.
+                    if p.conversation in (room.id, room.parent):
+                        room.preferences = preferences
             case e.SettingsUpdated(settings=settings):
                 self.settings = settings
             case e.ProfileUpdated() as profile:
-                changed = {
-                    name: value
-                    for name in ("name", "handle", "photo", "status")
-                    if (value := getattr(profile, name)) is not None
-                }
+                changed = {name: value for name, value in _fields(profile) if value is not None}
                 self.me = msgspec.structs.replace(self.me, **changed)
             case e.BlockChanged(user=user):
                 self._blocked(user, blocked=event.kind == "user.blocked")
@@ -331,11 +333,6 @@ class State:
                     self.threads.pop((conversation, thread), None)
                 elif (conversation, thread) not in self.threads:
                     self.wants[Want("threads")] = None
-            case e.DeviceChanged(device=device, name=name):
-                if event.kind == "device.added":
-                    self.devices[device] = name
-                else:
-                    self.devices.pop(device, None)
             case _:
                 self._lists(event)
 
@@ -361,6 +358,11 @@ class State:
                 room = self.rooms.get(conversation)
                 if room is not None:
                     room.hide(seq)
+            case e.DeviceChanged(device=device, name=name):
+                if event.kind == "device.added":
+                    self.devices[device] = name
+                else:
+                    self.devices.pop(device, None)
             case e.ScheduleChanged() as schedule:
                 if event.kind == "schedule.created":
                     self.schedules[schedule.schedule] = Schedule(schedule.conversation, schedule.send_at)
