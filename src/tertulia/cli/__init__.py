@@ -1,10 +1,5 @@
-"""The ``tertulia`` command."""
+"""The command line: `tertulia serve`, `chat`, `user`, `doctor`, …"""
 
-import sys
+from tertulia.cli.main import main
 
-from tertulia import __version__
-
-
-def main() -> None:
-    """Print the version."""
-    sys.stdout.write(f"tertulia {__version__}\n")
+__all__ = ["main"]

@@ -52,6 +52,7 @@ class Hub:
         self._last_big_flush = 0.0
         self._big = False
         self.sessions: dict[Session, None] = {}
+        self._by_id: dict[str, Session] = {}
 
     # --- coming and going ------------------------------------------------------------------------
 
@@ -59,6 +60,7 @@ class Hub:
         """A session begins to follow its user's personal room, by which it learns of joins."""
         user = session.caller.user
         self.sessions[session] = None
+        self._by_id[session.id] = session
         self._by_user.setdefault(user, {})[session] = None
         session.rooms = (user,)
         self._enter(session, user)
@@ -77,6 +79,7 @@ class Hub:
         if session not in self.sessions:
             return
         del self.sessions[session]
+        del self._by_id[session.id]
         mine = self._by_user.get(session.caller.user)
         if mine is not None:
             mine.pop(session, None)
@@ -108,6 +111,9 @@ class Hub:
 
     def sessions_of(self, user: str) -> Sequence[Session]:
         return tuple(self._by_user.get(user, ()))
+
+    def by_id(self, session: str) -> Session | None:
+        return self._by_id.get(session)
 
     def size(self, room: str) -> int:
         """How many sessions follow a room here."""

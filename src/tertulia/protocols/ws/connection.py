@@ -88,7 +88,6 @@ class Connection(WSListener):
     """The listener of one connection, and the session's sink once it is signed in."""
 
     __slots__ = (
-        "__weakref__",
         "busy",
         "fragments",
         "heard_at",

@@ -1,3 +1,4 @@
+# pyright: reportUntypedBaseClass=false, reportUnknownMemberType=false
 """The hand-over: uvicorn takes every connection, upgrades to `/v1/ws` go on as picows connections.
 
 `picows.WSProtocol` is not a public class; its release is pinned and tests/codec/test_ws_edge.py proves
@@ -11,10 +12,11 @@ import asyncio
 from typing import Any
 
 from picows import WSAutoPingStrategy, WSListener, WSUpgradeRequest
-from picows.picows import WSProtocol  # pyright: ignore - a compiled class without type information
+from picows import picows as _picows
 
 from tertulia.protocols.ws.connection import Connection, Services
 
+_Base: Any = _picows.WSProtocol  # pyright: ignore - compiled, and without type information
 READ_BUFFER = 2048
 HANDSHAKE_S = 10
 
@@ -43,15 +45,15 @@ def make_protocol(services: Services, path: str = "/v1/ws") -> type[asyncio.Base
     """The class that uvicorn is given as `ws`."""
 
     def route(request: WSUpgradeRequest) -> WSListener | None:
-        raw: str | bytes = request.path
-        asked = raw if isinstance(raw, str) else raw.decode("latin-1")
+        raw: Any = request.path
+        asked: str = raw if isinstance(raw, str) else raw.decode("latin-1")
         return Connection(services, bearer(request)) if asked.partition("?")[0] == path else None
 
-    class Protocol(WSProtocol):  # pyright: ignore
+    class Protocol(_Base):
         """What uvicorn makes for an upgrade; it must take part in uvicorn's count of connections."""
 
         def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
-            super().__init__(  # pyright: ignore
+            super().__init__(
                 None,  # host and port, path: for clients
                 None,
                 False,  # is_client_side
@@ -72,28 +74,28 @@ def make_protocol(services: Services, path: str = "/v1/ws") -> type[asyncio.Base
 
         def connection_made(self, transport: Any) -> None:
             self.connections.add(self)
-            super().connection_made(transport)  # pyright: ignore
+            super().connection_made(transport)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self.connections.discard(self)
-            super().connection_lost(exc)  # pyright: ignore
+            super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
             """uvicorn replays the upgrade request here."""
             view = memoryview(data)
             while view:
-                buffer = self.get_buffer(-1)  # pyright: ignore
-                count = min(len(buffer), len(view))  # pyright: ignore
+                buffer = self.get_buffer(-1)
+                count = min(len(buffer), len(view))
                 buffer[:count] = view[:count]
-                self.buffer_updated(count)  # pyright: ignore
+                self.buffer_updated(count)
                 view = view[count:]
 
         def shutdown(self) -> None:
             """uvicorn stops: the hub has said so to the signed-in ones already."""
-            listener = self.listener  # pyright: ignore
+            listener = self.listener
             if isinstance(listener, Connection):
                 listener.close(1001, "reconnect: the server stops")
             else:
-                self.transport.disconnect()  # pyright: ignore
+                self.transport.disconnect()
 
-    return Protocol  # pyright: ignore
+    return Protocol
