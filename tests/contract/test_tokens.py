@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import time
 import timeit
 
 import pytest
@@ -192,12 +193,13 @@ def test_a_setting_that_is_not_safe_is_refused(clock, changes):
 
 
 @pytest.mark.slow
-def test_checking_an_access_token_takes_less_than_100_microseconds(clock):
-    for cache_size, limit in ((0, 100e-6), (10, 10e-6)):
-        access = make_access(clock, cache_size=cache_size)
-        token = access.issue("u" * 26, "acme", "d" * 26).token
-        best = min(timeit.repeat(lambda: access.verify(token), number=500, repeat=20)) / 500  # noqa: B023
-        assert best < limit
+@pytest.mark.parametrize(("cache_size", "limit"), [(0, 100e-6), (10, 10e-6)])
+def test_checking_an_access_token_takes_less_than_100_microseconds(clock, cache_size, limit):
+    access = make_access(clock, cache_size=cache_size)
+    token = access.issue("u" * 26, "acme", "d" * 26).token
+    # of this thread's own time, since other programs may share the machine
+    spent = timeit.repeat(lambda: access.verify(token), number=500, repeat=20, timer=time.thread_time)
+    assert min(spent) / 500 < limit
 
 
 # --- user tokens ---------------------------------------------------------------------------------
