@@ -66,6 +66,26 @@ def refused(code: str, *, field: str | None = None) -> Iterator[Refusal]:
     caught.code, caught.detail, caught.field = refusal.code, refusal.detail, refusal.field
 
 
+class Unhurried:
+    """A store in memory that lets others go first at every call, so that calls made at once do cross."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if name in ("on_commit", "generation"):
+            return found
+
+        async def later(*args: Any, **kwargs: Any) -> Any:
+            await asyncio.sleep(0)
+            result = await found(*args, **kwargs)
+            await asyncio.sleep(0)
+            return result
+
+        return later
+
+
 class World:
     """One tenant with its people.  To be made on a running loop."""
 
@@ -75,9 +95,19 @@ class World:
         self.clock = SeededClock()
         self.ids = SeededIds(self.clock, seed)
         self.store = store if store is not None else MemoryStore()
+        self.keyed = KeyedHash(b"a secret of the tests")
+        self._build()
+        self.committed: list[Committed] = []
+        self.store.on_commit(self.access.on_commit)
+        self.store.on_commit(self.tenants.on_commit)
+        self.store.on_commit(self.committed.extend)
+        self._callers: dict[str, Caller] = {}
+        self._tenant = Tenant(**{"tenant": TENANT, "name": "Acme", "created_at": 0, **tenant})
+        self._founded = False
+
+    def _build(self) -> None:
         self.access = Access(self.store)
         self.tenants = Tenants(self.store, self.clock)
-        self.keyed = KeyedHash(b"a secret of the tests")
         self.executor = Executor(self.store, self.clock, self.keyed, self.access.forget)
         self.turns = Turns()
         self.messages = Messages(self.store, self.store, self.access, self.tenants, self.executor, self.clock)
@@ -94,13 +124,17 @@ class World:
         self.membership = Membership(
             self.store, self.access, self.tenants, self.executor, self.clock, self.ids, self.turns
         )
-        self.committed: list[Committed] = []
-        self.store.on_commit(self.access.on_commit)
-        self.store.on_commit(self.tenants.on_commit)
-        self.store.on_commit(self.committed.extend)
-        self._callers: dict[str, Caller] = {}
-        self._tenant = Tenant(**{"tenant": TENANT, "name": "Acme", "created_at": 0, **tenant})
-        self._founded = False
+
+    def node(self, *, deaf: bool = False) -> World:
+        """A second server over the same store, with caches and turns of its own.  `deaf`: it hears of no
+        commit, as one that lags behind."""
+        other = World.__new__(World)
+        other.__dict__.update(self.__dict__)
+        other._build()
+        if not deaf:
+            self.store.on_commit(other.access.on_commit)
+            self.store.on_commit(other.tenants.on_commit)
+        return other
 
     # --- people ----------------------------------------------------------------------------------
 

@@ -2,34 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from tertulia.application.access import Access, expects
 from tertulia.application.core import Caller, Executor, Plan
+from tertulia.application.rows import visible_message
 from tertulia.application.tenants import Tenants
+from tertulia.application.turns import Turns
 from tertulia.domain import commands as c
 from tertulia.domain import events as e
 from tertulia.domain.content import Content, Forward, Quote, Text
-from tertulia.domain.errors import Refusal, not_found
+from tertulia.domain.errors import Refusal
 from tertulia.domain.mentions import find_mentions
 from tertulia.domain.message_rules import (
     check_content,
     check_edit,
+    check_emoji,
     check_foreign,
     check_vote,
-    live_content,
     quoted,
+    sent,
 )
 from tertulia.domain.permissions import Standing, capabilities, decide
-from tertulia.domain.records import Hidden, Member, Pin, Reaction, Tenant, ThreadFollow, User, Vote
-from tertulia.domain.unit import Committed, NewEvent, Put, Remove, VersionIs, ViewIs, Write
+from tertulia.domain.records import (
+    Block,
+    Expiry,
+    Hidden,
+    Member,
+    Mention,
+    Pin,
+    Reaction,
+    ThreadFollow,
+    User,
+    Vote,
+)
+from tertulia.domain.unit import (
+    Committed,
+    NewEvent,
+    Put,
+    Remove,
+    SetCursor,
+    VersionIs,
+    ViewIs,
+    Write,
+)
 from tertulia.domain.views import MessageView
 from tertulia.ports.clock import Clock
 from tertulia.ports.message_store import Directory, MessageStore
 
 MAX_REACTION_KINDS = 20
+MAX_PINS = 100
+
+OnMessage = (
+    c.EditMessage
+    | c.DeleteMessage
+    | c.AddReaction
+    | c.RemoveReaction
+    | c.PinMessage
+    | c.UnpinMessage
+    | c.VotePoll
+    | c.ClosePoll
+)
 
 
 class Messages:
@@ -50,6 +85,7 @@ class Messages:
         self._tenants = tenants
         self._executor = executor
         self._clock = clock
+        self._turns = Turns()
 
     # --- sending ---------------------------------------------------------------------------------
 
@@ -57,7 +93,7 @@ class Messages:
         """The append of a plain message for which everything is at hand; None: use `send`.
 
         The same decision as `send`, without a turn of the event loop.  A future that ends in Refusal
-        `stale` must be answered by `send`.  Raises Refusal.
+        `stale` must be answered by `send`.  Raises Refusal of the store (its queue is full).
         """
         content = command.content
         if (
@@ -65,56 +101,47 @@ class Messages:
             or command.reply_to is not None
             or command.quote is not None
             or command.foreign is not None
-            or (type(content) is Text and ("@" in content.text or content.mentions))
+            or (type(content) is Text and _mentions(content))
         ):
             return None
         standing = self._access.cached(caller, command.conversation)
         tenant = self._tenants.cached(caller.tenant)
         if standing is None or tenant is None or decide(standing, "send") is not None:
             return None
-        plan = self._plan(caller, standing, tenant, command, content)
+        if check_content(content, tenant) is not None:
+            # A repeat may have been within limits that have been lowered since.
+            return None
+        plan = self._plan(caller, standing, command, content)
         idem = self._executor.idempotency(caller, command)
         return self._store.append(self._executor.unit(caller, command, plan, idem))
 
     async def send(self, caller: Caller, command: c.SendMessage) -> c.Accepted:
         """Send a message.
 
-        Mentions are read from the text; those that are not members are plain text.  A reply in a thread
-        makes its author, and the root's, followers of it."""
+        Mentions are read from the text; those of people who are not members, or who blocked the caller,
+        are plain text.  A reply in a thread makes its author a follower of it, the first one the author of
+        the root too.
+
+        Raises Refusal as `permissions.decide`; `invalid` and `too_large` for the content; `not_found` when
+        the message that is answered or quoted is not there for the caller."""
 
         async def plan() -> Plan:
             standing = await self._access.require(caller, command.conversation, "send")
             tenant = await self._tenants.get(caller.tenant)
-            refusal = check_foreign(command.foreign)
+            refusal = check_foreign(command.foreign) or check_content(command.content, tenant)
             if refusal is not None:
                 raise refusal
             content = await self._resolve_mentions(caller, standing, command.content)
-            writes: list[Write] = []
-            floor = standing.floor
+            writes: tuple[Write, ...] = ()
             if command.thread is not None:
-                root, _ = live_content(await self._store.message(command.conversation, command.thread), floor)
-                if root.event.thread:
-                    raise Refusal("invalid", "A reply cannot be the root of a thread.", field="thread")
-                writes += [
-                    Put(
-                        ThreadFollow(
-                            tenant=caller.tenant,
-                            conversation=command.conversation,
-                            root=command.thread,
-                            user=user,
-                        )
-                    )
-                    for user in {caller.user, root.event.actor}
-                ]
+                writes = await self._following(caller, standing, command.thread)
             if command.reply_to is not None:
-                live_content(await self._store.message(command.conversation, command.reply_to), floor)
+                await self._message(caller, standing, command.reply_to)
             quote = None
             if command.quote is not None:
-                view, text = live_content(
-                    await self._store.message(command.conversation, command.quote.seq), floor
-                )
+                view, text = await self._message(caller, standing, command.quote.seq)
                 quote = quoted(view, text, command.quote.text)
-            return self._plan(caller, standing, tenant, command, content, quote=quote, writes=tuple(writes))
+            return self._plan(caller, standing, command, content, quote=quote, writes=writes)
 
         return await self._executor.run(caller, command, plan)
 
@@ -123,16 +150,22 @@ class Messages:
 
         async def plan() -> Plan:
             source = await self._access.require(caller, command.from_conversation, "read")
-            view, content = live_content(
-                await self._visible(caller, source, command.from_conversation, command.from_seq)
-            )
+            view, content = await self._message(caller, source, command.from_seq)
             standing = await self._access.require(caller, command.conversation, "send")
             tenant = await self._tenants.get(caller.tenant)
             if isinstance(content, Text):
                 content = msgspec.structs.replace(content, mentions=(), mention_all=False, mention_here=False)
+            refusal = check_content(content, tenant)
+            if refusal is not None:
+                raise refusal
+            writes: tuple[Write, ...] = ()
+            if command.thread is not None:
+                writes = await self._following(caller, standing, command.thread)
             send = c.SendMessage(conversation=command.conversation, content=content, thread=command.thread)
             origin = Forward(conversation=command.from_conversation, seq=view.seq, user=view.event.actor)
-            return self._plan(caller, standing, tenant, send, content, forward=origin)
+            made = self._plan(caller, standing, send, content, forward=origin, writes=writes)
+            rests = tuple(dict.fromkeys((*made.expects, *expects(source))))
+            return msgspec.structs.replace(made, expects=rests)
 
         return await self._executor.run(caller, command, plan)
 
@@ -140,7 +173,6 @@ class Messages:
         self,
         caller: Caller,
         standing: Standing,
-        tenant: Tenant,
         command: c.SendMessage,
         content: Content,
         *,
@@ -148,9 +180,6 @@ class Messages:
         forward: Forward | None = None,
         writes: tuple[Write, ...] = (),
     ) -> Plan:
-        refusal = check_content(content, tenant)
-        if refusal is not None:
-            raise refusal
         ttl = standing.conversation.message_ttl_s or standing.home.message_ttl_s
         expires_at = self._clock.now_ms() + ttl * 1000 if ttl else 0
         is_text = type(content) is Text
@@ -160,7 +189,7 @@ class Messages:
             quote=quote,
             forward=forward,
             expires_at=expires_at or None,
-            foreign=command.foreign,
+            foreign=command.foreign if command.foreign != msgspec.Raw(b"null") else None,
         )
         thread = command.thread or 0
         event = NewEvent(
@@ -186,15 +215,39 @@ class Messages:
             people = await self._directory.scan(User, (caller.tenant, handle), index="handle", limit=1)
             if not people or people[0].id == caller.user:
                 continue
-            member = await self._directory.get(Member, caller.tenant, standing.home.id, people[0].id)
-            if member is not None:
-                mentions.append(people[0].id)
+            user = people[0].id
+            _, (member, block) = await self._directory.snapshot(
+                (),
+                (
+                    (Member, (caller.tenant, standing.home.id, user)),
+                    (Block, (caller.tenant, user, caller.user)),
+                ),
+            )
+            if member is not None and block is None:
+                mentions.append(user)
         may_all = "mention_all" in capabilities(standing)
         return msgspec.structs.replace(
             content,
             mentions=tuple(mentions),
             mention_all=found.everyone and may_all,
             mention_here=found.here and may_all,
+        )
+
+    async def _following(self, caller: Caller, standing: Standing, root_seq: int) -> tuple[Write, ...]:
+        """What a reply in a thread makes follow it.  Only the first one brings in the root's author, who may
+        have stopped following since."""
+        root, _ = await self._message(caller, standing, root_seq)
+        if root.event.thread:
+            raise Refusal("invalid", "A reply cannot be the root of a thread.", field="thread")
+        log, author = standing.conversation.id, root.event.actor
+        followers = [caller.user]
+        if author != caller.user and not root.fold.replies:
+            there = await self._directory.get(Member, caller.tenant, standing.home.id, author)
+            if there is not None:
+                followers.append(author)
+        return tuple(
+            Put(ThreadFollow(tenant=caller.tenant, conversation=log, root=root_seq, user=user))
+            for user in followers
         )
 
     # --- changing --------------------------------------------------------------------------------
@@ -205,27 +258,29 @@ class Messages:
         async def plan() -> Plan:
             standing = await self._access.require(caller, command.conversation, "edit_own")
             tenant = await self._tenants.get(caller.tenant)
-            view, before = await self._message(caller, standing, command.conversation, command.seq)
+            view, before = await self._message(caller, standing, command.seq)
             if view.event.actor != caller.user:
                 raise Refusal("forbidden", "Only the author edits a message.")
-            content = await self._resolve_mentions(caller, standing, command.content)
-            refusal = check_content(content, tenant) or check_edit(before, content)
+            refusal = check_content(command.content, tenant) or check_edit(view, before, command.content)
             if refusal is not None:
                 raise refusal
+            content = await self._resolve_mentions(caller, standing, command.content)
+            if content == before:
+                return _nothing(command)
             body = e.MessageUpdated(content=content)
             return Plan(
                 events=(_about(caller, view, "message.updated", body),),
                 expects=(*expects(standing), ViewIs(view.event.log, view.seq, view.fold.version)),
             )
 
-        return await self._executor.run(caller, command, plan)
+        return await self._in_turn(caller, command, plan)
 
     async def delete(self, caller: Caller, command: c.DeleteMessage) -> c.Accepted:
         """Delete for oneself (an event of the personal log) or for everyone (erases the bodies)."""
 
         async def plan() -> Plan:
             standing = await self._access.require(caller, command.conversation, "read")
-            view, _ = await self._message(caller, standing, command.conversation, command.seq)
+            view, _ = await self._message(caller, standing, command.seq)
             if not command.everyone:
                 body = e.MessageHidden(conversation=command.conversation, seq=command.seq)
                 row = Hidden(
@@ -234,22 +289,23 @@ class Messages:
                     conversation=command.conversation,
                     seq=command.seq,
                 )
-                return Plan(events=(personal(caller, "message.hidden", body),), writes=(Put(row),))
+                return Plan(
+                    events=(personal(caller, "message.hidden", body),),
+                    expects=(VersionIs(Hidden, row.key(), 0),),
+                    writes=(Put(row),),
+                )
             own = view.event.actor == caller.user
             refusal = decide(standing, "delete_own" if own else "delete_any")
             if refusal is not None:
                 raise refusal
             event = _about(caller, view, "message.deleted", e.MessageDeleted(), erases=True)
-            writes: tuple[Write, ...] = ()
-            if view.fold.pinned:
-                writes = (Remove(Pin, (caller.tenant, command.conversation, command.seq)),)
             return Plan(
                 events=(event,),
                 expects=(*expects(standing), ViewIs(view.event.log, view.seq, view.fold.version)),
-                writes=writes,
+                writes=_hanging_on(view),
             )
 
-        return await self._executor.run(caller, command, plan)
+        return await self._in_turn(caller, command, plan)
 
     async def react(self, caller: Caller, command: c.AddReaction | c.RemoveReaction) -> c.Accepted:
         """Add or remove one's reaction; doing it twice changes nothing."""
@@ -257,14 +313,19 @@ class Messages:
 
         async def plan() -> Plan:
             standing = await self._access.require(caller, command.conversation, "react")
-            view, _ = await self._message(caller, standing, command.conversation, command.seq)
+            view, _ = await self._message(caller, standing, command.seq)
+            refusal = check_emoji(command.emoji) if adds else None
+            if refusal is not None:
+                raise refusal
             key = (caller.tenant, command.conversation, command.seq, command.emoji, caller.user)
             there = await self._directory.get_versioned(Reaction, *key)
             if (there is not None) == adds:
-                return Plan(answer=c.Accepted(conversation=command.conversation, repeated=True))
+                return _nothing(command)
             kinds = view.fold.reactions
             if adds and command.emoji not in kinds and len(kinds) >= MAX_REACTION_KINDS:
-                raise Refusal("limit_reached", f"A message has at most {MAX_REACTION_KINDS} reactions.")
+                raise Refusal(
+                    "limit_reached", f"A message has at most {MAX_REACTION_KINDS} different reactions."
+                )
             row = Reaction(
                 tenant=caller.tenant,
                 conversation=command.conversation,
@@ -284,7 +345,7 @@ class Messages:
                 writes=(Put(row) if adds else Remove(Reaction, key),),
             )
 
-        return await self._executor.run(caller, command, plan)
+        return await self._in_turn(caller, command, plan)
 
     async def pin(self, caller: Caller, command: c.PinMessage | c.UnpinMessage) -> c.Accepted:
         """Pin or unpin a message of the conversation; doing it twice changes nothing."""
@@ -292,9 +353,11 @@ class Messages:
 
         async def plan() -> Plan:
             standing = await self._access.require(caller, command.conversation, "pin")
-            view, _ = await self._message(caller, standing, command.conversation, command.seq)
+            view, _ = await self._message(caller, standing, command.seq)
             if view.fold.pinned == pins:
-                return Plan(answer=c.Accepted(conversation=command.conversation, repeated=True))
+                return _nothing(command)
+            if pins and await self._directory.count(Pin, (caller.tenant, command.conversation)) >= MAX_PINS:
+                raise Refusal("limit_reached", f"A conversation has at most {MAX_PINS} pinned messages.")
             row = Pin(
                 tenant=caller.tenant,
                 conversation=command.conversation,
@@ -309,14 +372,14 @@ class Messages:
                 writes=(Put(row) if pins else Remove(Pin, row.key()),),
             )
 
-        return await self._executor.run(caller, command, plan)
+        return await self._in_turn(caller, command, plan)
 
     async def vote(self, caller: Caller, command: c.VotePoll) -> c.Accepted:
         """Vote in an open poll, in place of one's earlier vote; no options withdraw it."""
 
         async def plan() -> Plan:
             standing = await self._access.require(caller, command.conversation, "poll")
-            view, poll = await self._message(caller, standing, command.conversation, command.seq)
+            view, poll = await self._message(caller, standing, command.seq)
             refusal = check_vote(poll, command.options)
             if refusal is not None:
                 raise refusal
@@ -327,7 +390,7 @@ class Messages:
             previous = before.record.options if before is not None else ()
             options = tuple(sorted(command.options))
             if previous == options:
-                return Plan(answer=c.Accepted(conversation=command.conversation, repeated=True))
+                return _nothing(command)
             row = Vote(
                 tenant=caller.tenant,
                 conversation=command.conversation,
@@ -346,14 +409,14 @@ class Messages:
                 writes=(Put(row) if options else Remove(Vote, key),),
             )
 
-        return await self._executor.run(caller, command, plan)
+        return await self._in_turn(caller, command, plan)
 
     async def close_poll(self, caller: Caller, command: c.ClosePoll) -> c.Accepted:
         """Close a poll for good: its author, or who may delete any message."""
 
         async def plan() -> Plan:
             standing = await self._access.require(caller, command.conversation, "poll")
-            view, poll = await self._message(caller, standing, command.conversation, command.seq)
+            view, poll = await self._message(caller, standing, command.seq)
             refusal = check_vote(poll, ())
             if refusal is not None:
                 raise refusal
@@ -368,15 +431,19 @@ class Messages:
                 expects=(*expects(standing), ViewIs(view.event.log, view.seq, view.fold.version)),
             )
 
-        return await self._executor.run(caller, command, plan)
+        return await self._in_turn(caller, command, plan)
 
     async def follow(self, caller: Caller, command: c.FollowThread | c.UnfollowThread) -> c.Accepted:
-        """Follow a thread, or stop."""
+        """Follow a thread, or stop.  Who follows has read the replies that are there."""
         follows = isinstance(command, c.FollowThread)
 
         async def plan() -> Plan:
             standing = await self._access.require(caller, command.conversation, "read")
-            await self._message(caller, standing, command.conversation, command.thread)
+            if standing.member is None:
+                raise Refusal("forbidden", "Join the channel first.")
+            view, _ = await self._message(caller, standing, command.thread)
+            if view.event.thread:
+                raise Refusal("invalid", "A reply cannot be the root of a thread.", field="thread")
             row = ThreadFollow(
                 tenant=caller.tenant,
                 conversation=command.conversation,
@@ -385,35 +452,60 @@ class Messages:
             )
             there = await self._directory.get_versioned(ThreadFollow, *row.key())
             if (there is not None) == follows:
-                return Plan(answer=c.Accepted(conversation=command.conversation, repeated=True))
+                return _nothing(command)
             body = e.ThreadFollowed(conversation=command.conversation, thread=command.thread)
-            kind = "thread.followed" if follows else "thread.unfollowed"
+            writes: tuple[Write, ...] = (Remove(ThreadFollow, row.key()),)
+            if follows:
+                last = view.fold.last_reply_seq
+                cursor = SetCursor(log=command.conversation, user=caller.user, thread=view.seq, read=last)
+                writes = (Put(row), cursor)
             return Plan(
-                events=(personal(caller, kind, body),),
-                expects=(VersionIs(ThreadFollow, row.key(), there.version if there is not None else 0),),
-                writes=(Put(row) if follows else Remove(ThreadFollow, row.key()),),
+                events=(personal(caller, "thread.followed" if follows else "thread.unfollowed", body),),
+                expects=(
+                    *expects(standing),
+                    VersionIs(ThreadFollow, row.key(), there.version if there is not None else 0),
+                ),
+                writes=writes,
             )
 
         return await self._executor.run(caller, command, plan)
 
     # --- looking up ------------------------------------------------------------------------------
 
-    async def _visible(
-        self, caller: Caller, standing: Standing, conversation: str, seq: int
-    ) -> MessageView | None:
-        if seq <= standing.floor:
-            return None
-        if await self._directory.get(Hidden, caller.tenant, caller.user, conversation, seq) is not None:
-            return None
-        return await self._store.message(conversation, seq)
+    async def _message(self, caller: Caller, standing: Standing, seq: int) -> tuple[MessageView, Content]:
+        return await visible_message(
+            self._store, self._directory, caller, standing, seq, self._clock.now_ms()
+        )
 
-    async def _message(
-        self, caller: Caller, standing: Standing, conversation: str, seq: int
-    ) -> tuple[MessageView, Content]:
-        view = await self._visible(caller, standing, conversation, seq)
-        if view is None:
-            raise not_found("message")
-        return live_content(view)
+    async def _in_turn(
+        self, caller: Caller, command: OnMessage, plan: Callable[[], Awaitable[Plan]]
+    ) -> c.Accepted:
+        # All of these rest on the message's view: a crowd that votes or reacts at once would make each
+        # other decide again and again.
+        async with self._turns.of(command.conversation, command.seq):
+            return await self._executor.run(caller, command, plan)
+
+
+def _mentions(text: Text) -> bool:
+    return "@" in text.text or bool(text.mentions) or text.mention_all or text.mention_here
+
+
+def _nothing(command: OnMessage | c.FollowThread | c.UnfollowThread) -> Plan:
+    return Plan(answer=c.Accepted(conversation=command.conversation, repeated=True))
+
+
+def _hanging_on(view: MessageView) -> tuple[Write, ...]:
+    """Removes the rows that would still speak of a message once it is deleted."""
+    tenant, log, seq = view.event.tenant, view.event.log, view.seq
+    writes: list[Write] = []
+    if view.fold.pinned:
+        writes.append(Remove(Pin, (tenant, log, seq)))
+    body = sent(view)
+    if body is not None and body.expires_at:
+        writes.append(Remove(Expiry, (tenant, log, seq)))
+    if body is not None and isinstance(body.content, Text):
+        writes.extend(Remove(Mention, (tenant, user, log, seq)) for user in body.content.mentions)
+    return tuple(writes)
 
 
 def _about(caller: Caller, view: MessageView, kind: str, body: e.Body, *, erases: bool = False) -> NewEvent:

@@ -7,7 +7,8 @@ from typing import Final
 
 from tertulia.application.core import Caller
 from tertulia.domain import settings as settings_rules
-from tertulia.domain.errors import Refusal
+from tertulia.domain.content import Content
+from tertulia.domain.errors import Refusal, not_found
 from tertulia.domain.events import (
     Body,
     ConversationJoined,
@@ -16,12 +17,15 @@ from tertulia.domain.events import (
     encode_body,
 )
 from tertulia.domain.membership import MAX_CONVERSATIONS, Addressee
+from tertulia.domain.message_rules import has_expired, live_content
+from tertulia.domain.permissions import Standing
 from tertulia.domain.records import (
     Block,
     Contact,
     Conversation,
     Cursor,
     Draft,
+    Hidden,
     Key,
     Member,
     R,
@@ -32,7 +36,8 @@ from tertulia.domain.records import (
     Versioned,
 )
 from tertulia.domain.unit import Expect, NewEvent, Put, Remove, SetCursor, VersionIs, Write
-from tertulia.ports.message_store import Directory
+from tertulia.domain.views import MessageView
+from tertulia.ports.message_store import Directory, MessageStore
 
 PAGE: Final = 1000
 
@@ -71,6 +76,26 @@ def _addressee(user: str, rows: Sequence[Versioned[Record] | None]) -> Addressee
         contact=isinstance(contact, Contact) and contact.state == "accepted",
         add_to_groups=document.privacy.add_to_groups,
     )
+
+
+async def visible_message(
+    store: MessageStore, directory: Directory, caller: Caller, standing: Standing, seq: int, now_ms: int
+) -> tuple[MessageView, Content]:
+    """A message that the caller may see and act on, with its content as it stands now.
+
+    Raises Refusal `not_found` for all others: none, deleted, disappeared, before the caller's time, hidden
+    by them, or (in all but direct conversations) by someone whom they blocked."""
+    log = standing.conversation.id
+    view, content = live_content(await store.message(log, seq), standing.floor)
+    if has_expired(view, now_ms):
+        raise not_found("message")
+    rows: list[tuple[type[Record], Key]] = [(Hidden, (caller.tenant, caller.user, log, seq))]
+    if standing.home.kind != "direct" and view.event.actor != caller.user:
+        rows.append((Block, (caller.tenant, caller.user, view.event.actor)))
+    _, against = await directory.snapshot((), rows)
+    if any(row is not None for row in against):
+        raise not_found("message")
+    return view, content
 
 
 async def check_room(directory: Directory, caller: Caller) -> None:

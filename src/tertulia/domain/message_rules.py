@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Final
 
 import msgspec
 
 from tertulia.domain.content import MAX_FOREIGN_BYTES, Content, Encrypted, Poll, Quote, Text, plain_text
 from tertulia.domain.errors import Refusal, not_found
+from tertulia.domain.events import MessageNew, decode_body
 from tertulia.domain.records import Tenant
 from tertulia.domain.views import MessageView, current_content
 
@@ -90,8 +92,33 @@ def live_content(view: MessageView | None, floor: int = 0) -> tuple[MessageView,
     return view, content
 
 
-def check_edit(before: Content, after: Content) -> Refusal | None:
-    """An edit keeps the kind of content; polls keep their options, since votes are for them."""
+def sent(view: MessageView) -> MessageNew | None:
+    """The body that a message began with; None once it is erased."""
+    if view.event.body is None:
+        return None
+    body = decode_body(view.event.kind, view.event.body)
+    return body if isinstance(body, MessageNew) else None
+
+
+def has_expired(view: MessageView, now_ms: int) -> bool:
+    """Whether a message's time is over, though nobody may have deleted it yet."""
+    body = sent(view)
+    return body is not None and body.expires_at is not None and body.expires_at <= now_ms
+
+
+def check_emoji(emoji: str) -> Refusal | None:
+    """A reaction is an emoji or a name for one: nothing blank, nothing that steers."""
+    if any(char.isspace() or unicodedata.category(char) in ("Cc", "Cs") for char in emoji):
+        return Refusal("invalid", "A reaction holds neither spaces nor control characters.", field="emoji")
+    return None
+
+
+def check_edit(view: MessageView, before: Content, after: Content) -> Refusal | None:
+    """An edit keeps the kind of content; polls keep their options, since votes are for them, and what was
+    forwarded keeps the words of whoever wrote it."""
+    body = sent(view)
+    if body is not None and body.forward is not None:
+        return Refusal("invalid", "A forwarded message cannot be edited.", field="content")
     if type(before) is not type(after):
         return Refusal("invalid", "An edit cannot change the kind of content.", field="content.type")
     if isinstance(before, Poll):
