@@ -342,7 +342,9 @@ async def test_what_is_stored_shows_neither_code_nor_password(house):
     stored = msgspec.json.encode(rows)
     assert code.encode() not in stored
     assert b"do not store me" not in stored
-    assert b"do not store me" not in b"".join(row.payload for row in await house.store.scan(Outbox, (TENANT,)))
+    assert b"do not store me" not in b"".join(
+        row.payload for row in await house.store.scan(Outbox, (TENANT,))
+    )
 
 
 async def test_secrets_are_not_shown(house):
