@@ -46,8 +46,9 @@ def interleave(store: Any) -> None:
 
 def _yielding(read: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     async def after_a_turn(*args: Any, **more: Any) -> Any:
+        found = await read(*args, **more)
         await asyncio.sleep(0)
-        return await read(*args, **more)
+        return found
 
     return after_a_turn
 
