@@ -1,0 +1,1 @@
+"""How fast Tertulia is: `python -m bench`.  See README.md for what each number means."""
