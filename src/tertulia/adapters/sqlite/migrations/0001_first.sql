@@ -36,9 +36,9 @@ CREATE TABLE event (
     request BLOB,
     body BLOB
 );
-CREATE UNIQUE INDEX event_seq ON event (log, seq);
+-- `main` is in the index so that a page of messages walks over reactions without reading them.
+CREATE UNIQUE INDEX event_seq ON event (log, seq, main);
 CREATE UNIQUE INDEX event_idem ON event (idem) WHERE idem IS NOT NULL;
-CREATE INDEX event_main ON event (log, seq) WHERE main = 1;
 CREATE INDEX event_target ON event (log, target) WHERE target > 0;
 CREATE INDEX event_thread ON event (log, thread, seq) WHERE thread > 0;
 
