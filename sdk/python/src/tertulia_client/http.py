@@ -126,14 +126,21 @@ class Http:
         timeout_s: float = 20.0,
         retries: int = 3,
         max_wait_s: float = 5.0,
+        trust_env: bool = True,
     ) -> None:
+        """`trust_env`: use the proxy that the environment names."""
         self.url = url.rstrip("/")
+        self.trust_env = trust_env
         self.tokens = tokens
         self.rate_limit: RateLimit | None = None
         self._retries = retries
         self._max_wait_s = max_wait_s
         self._client = httpx.AsyncClient(
-            base_url=self.url, timeout=timeout_s, transport=transport, follow_redirects=False
+            base_url=self.url,
+            timeout=timeout_s,
+            transport=transport,
+            follow_redirects=False,
+            trust_env=trust_env,
         )
 
     async def close(self) -> None:

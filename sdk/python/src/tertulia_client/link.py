@@ -33,10 +33,12 @@ MAX_UNSENT = 20_000
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """How a connection ended.  `opened`: it had stood."""
+    """How a connection ended.  `opened`: it had stood.  `handshake`: the upgrade was refused, perhaps by
+    something in between."""
 
     decision: Decision
     opened: bool = False
+    handshake: bool = False
 
 
 class Link(Protocol):
@@ -110,12 +112,13 @@ class WebSocketLink:
                 ping_interval=None,
                 max_size=MAX_FRAME,
                 compression=None,
-                proxy=None,
+                proxy=True if self._http.trust_env else None,
             )
         except InvalidStatus as error:
             wait = error.response.headers.get("Retry-After", "")
             floor = float(wait) if wait.isdecimal() else None
-            return Ended(decision=after_refusal(error.response.status_code, floor))
+            decision = after_refusal(error.response.status_code, floor)
+            return Ended(decision=decision, handshake=True)
         except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
             why = f"no connection: {error or type(error).__name__}"
             return Ended(decision=Reconnect(why=why))

@@ -80,6 +80,7 @@ class Logs:
         self._max_held = max_held
         self._max_fill = max_fill
         self._read_limit = read_limit
+        self._heads: dict[str, int] = {}
         self.paused = False
 
     @property
@@ -93,30 +94,34 @@ class Logs:
     def adopt(self, log: str, position: int) -> list[LogOutput]:
         """Everything up to `position` is known by other means (it was fetched)."""
         state = self._logs.setdefault(log, _Log(position))
+        state.known = max(state.known, position, self._heads.pop(log, 0))
         if position > state.position:
             state.position = position
-            state.known = max(state.known, position)
             state.held = {seq: event for seq, event in state.held.items() if seq > position}
         return [*self._drain(state), *self._wish(log, state)]
 
     def forget(self, log: str) -> None:
         """Stop following a log; its next event will start it anew."""
         self._logs.pop(log, None)
+        self._heads.pop(log, None)
 
     def clear(self) -> None:
         """Positions mean nothing any more (another generation)."""
         self._logs.clear()
+        self._heads.clear()
 
     def connected(self) -> None:
         """A new connection: reads that were under way will not be answered."""
+        self._heads.clear()
         for state in self._logs.values():
             state.reading = False
             state.failures = 0
 
     def heard(self, log: str, seq: int) -> list[LogOutput]:
-        """The log is known to reach `seq`.  Logs that are not followed are left alone."""
+        """The log is known to reach `seq`.  Of a log that is not followed yet it is remembered."""
         state = self._logs.get(log)
         if state is None:
+            self._heads[log] = seq
             return []
         state.known = max(state.known, seq)
         return self._wish(log, state)

@@ -113,6 +113,8 @@ class State:
         self.threads: dict[tuple[str, int], ThreadPlace] = {}
         self.presence: dict[str, PresenceDoc] = {}
         self.wants: dict[Want, None] = {}
+        self.gone: list[str] = []
+        """Conversations that were forgotten, for the owner to take note of and clear."""
         self._pending: dict[str, deque[Event]] = {}
 
     # --- documents in ----------------------------------------------------------------------------
@@ -192,8 +194,9 @@ class State:
         gone = {conversation, *(room.id for room in self.rooms.values() if room.parent == conversation)}
         self.drafts = {place: draft for place, draft in self.drafts.items() if place[0] not in gone}
         self.threads = {place: there for place, there in self.threads.items() if place[0] not in gone}
-        for one in gone:
-            self.rooms.pop(one, None)
+        for one in sorted(gone):
+            if self.rooms.pop(one, None) is not None or one == conversation:
+                self.gone.append(one)
             self._pending.pop(one, None)
             self.wants.pop(Want("conversation", one), None)
             self.wants.pop(Want("messages", one), None)
