@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -30,8 +31,8 @@ from tertulia.application.recovery import Recovery
 from tertulia.application.sign_in import SignIn
 from tertulia.application.tenants import Tenants
 from tertulia.domain.accounts import ACCOUNT_RULES
-from tertulia.domain.records import Outbox
-from tertulia.domain.unit import Committed, Unit
+from tertulia.domain.records import Key, Outbox, R, Record, Versioned
+from tertulia.domain.unit import Committed, Head, Unit
 from tertulia.ports.mail import Mail
 from tertulia.ports.passwords import Busy, ScramKeys, Verifiers
 from tertulia.ports.sms import Sms
@@ -84,7 +85,8 @@ class CountedPasswords:
 
 
 class CountedStore(MemoryStore):
-    """Memory that remembers what was asked of it."""
+    """Memory that remembers what was asked of it, and whose reads take a turn of the loop as those of
+    other stores do: what runs at once crosses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,6 +96,28 @@ class CountedStore(MemoryStore):
         """See `MessageStore.append`."""
         self.units.append(unit)
         return super().append(unit)
+
+    async def get(self, record: type[R], *key: str | int) -> R | None:
+        """See `Directory.get`."""
+        await asyncio.sleep(0)
+        return await super().get(record, *key)
+
+    async def get_versioned(self, record: type[R], *key: str | int) -> Versioned[R] | None:
+        """See `Directory.get_versioned`."""
+        await asyncio.sleep(0)
+        return await super().get_versioned(record, *key)
+
+    async def snapshot(
+        self, logs: Sequence[str], rows: Sequence[tuple[type[Record], Key]]
+    ) -> tuple[list[Head | None], list[Versioned[Record] | None]]:
+        """See `Directory.snapshot`."""
+        await asyncio.sleep(0)
+        return await super().snapshot(logs, rows)
+
+    async def scan(self, record: type[R], prefix: Key, **more: Any) -> list[R]:
+        """See `Directory.scan`."""
+        await asyncio.sleep(0)
+        return await super().scan(record, prefix, **more)
 
 
 class House:

@@ -251,6 +251,8 @@ async def test_the_disabled_speak_for_nobody(house):
     await write(house, msgspec.structs.replace(other.user, disabled=True))
     with refused("unauthenticated"):
         await house.devices.authenticate(other.access_token)
+    with refused("token_expired"):
+        await house.devices.refresh(TENANT, other.refresh_token)
 
 
 async def test_what_another_node_revoked_is_refused_soon(house):

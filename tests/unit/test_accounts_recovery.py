@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from tertulia.application.account_types import ChangePassword, CodeSent, ConfirmReset
 from tertulia.domain.errors import Refusal
-from tertulia.domain.records import Code, Credential, Device
+from tertulia.domain.records import Code, Credential, Device, Identity
+from tertulia.domain.unit import Put, Unit
 from tertulia.ports.mail import Mail, mail_fault
 from tertulia.ports.sms import Sms, sms_fault
 from tests.support.accounts import CLIENT, PASSWORD, TENANT, House, code_in, wrong
@@ -69,7 +71,7 @@ async def test_known_and_unknown_addresses_look_alike(house):
         house.store.units.clear()
         house.passwords.work.clear()
         house.revoked.clear()
-        await ask(house, address)
+        assert bool(await ask(house, address)) == (address == "known@example.org")
         guesses = []
         for _ in range(6):
             with pytest.raises(Refusal) as info:
@@ -81,6 +83,18 @@ async def test_known_and_unknown_addresses_look_alike(house):
     assert set(guesses) == {("credentials_refused", "The code is wrong or has expired.", "code")}
     assert units == 1 + 5
     assert work == ("make",) * 6
+
+
+async def test_a_code_is_for_the_user_it_was_sent_to(house):
+    await house.person()
+    code = await ask(house)
+    other = await house.made("bob")
+    identity = await house.store.get(Identity, TENANT, "email", ADDRESS)
+    moved = msgspec.structs.replace(identity, user=other)
+    await house.store.append(Unit(tenant=TENANT, actor="", at=0, events=(), writes=(Put(moved),)))
+    with refused("credentials_refused"):
+        await confirm(house, code)
+    await house.sign_in("bob")
 
 
 async def test_right_and_wrong_codes_cost_the_same(house):

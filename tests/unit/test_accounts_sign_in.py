@@ -246,6 +246,7 @@ async def test_a_token_that_proves_nothing_is_refused_alike(house):
         refusals.add((info.value.code, info.value.detail))
     assert refusals == {("credentials_refused", "The user token is not valid.")}
     assert await house.store.scan(User, (TENANT,)) == []
+    await enter(house, good)
 
 
 async def test_bad_tokens_of_one_client_are_limited(house):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from tertulia.adapters.clock_seeded import SeededClock, SeededIds
 from tertulia.application.account_types import CodeSent, SignUp
+from tertulia.application.code_letters import CodeLetters
+from tertulia.application.core import KeyedHash
 from tertulia.domain import settings
 from tertulia.domain.errors import Refusal
 from tertulia.domain.records import (
@@ -22,7 +25,6 @@ from tertulia.domain.records import (
 from tertulia.domain.unit import Put, Unit
 from tertulia.ports.mail import Mail, mail_fault
 from tertulia.ports.sms import Sms, sms_fault
-
 from tests.support.accounts import CLIENT, PASSWORD, TENANT, House, code_in, wrong
 from tests.support.world import refused, together
 
@@ -184,6 +186,8 @@ async def test_two_verifications_with_one_code_at_once(house):
     assert len(await house.store.scan(Device, (TENANT,))) == 1
     with refused("credentials_refused"):
         await house.verify(ADDRESS, code)
+    row = await house.store.get(Code, TENANT, "verify", ADDRESS)
+    assert (row.digest, row.user) == (b"", "")
 
 
 async def test_five_wrong_guesses_kill_a_code(house):
@@ -228,6 +232,30 @@ async def test_a_code_is_good_for_its_address_only(house):
             await house.verify("bob@example.org", code)
     with refused("credentials_refused"):
         await house.verify("nobody@example.org", code)
+
+
+def test_a_digest_binds_the_code_to_all_that_it_is_for():
+    letters = CodeLetters(KeyedHash(b"one"), SeededIds(SeededClock()), SeededClock())
+    row = Code(tenant="t", purpose="verify", address="a", digest=b"", expires_at=1, user="u")
+    changes = [{}, {"tenant": "x"}, {"purpose": "reset"}, {"address": "x"}, {"user": "x"}]
+    digests = {letters.digest(msgspec.structs.replace(row, **change), "123456") for change in changes}
+    assert len(digests) == len(changes)
+    assert letters.digest(row, "123457") not in digests
+
+
+async def test_a_code_is_for_the_sign_up_it_was_sent_for(house):
+    code = await house.asks(ADDRESS)
+    mine = await house.store.get(Identity, TENANT, "email", ADDRESS)
+    await house.asks(ADDRESS, "thief")
+    theirs = await house.store.get(Identity, TENANT, "email", ADDRESS)
+    row = await house.store.get(Code, TENANT, "verify", ADDRESS)
+    assert mine.sign_up != theirs.sign_up
+    await house.store.append(Unit(tenant=TENANT, actor="", at=0, events=(), writes=(Put(mine),)))
+    with refused("credentials_refused"):
+        await house.verify(ADDRESS, code_in(await house.letters()))
+    assert (await house.store.get(Code, TENANT, "verify", ADDRESS)).attempts == row.attempts + 1
+    with refused("credentials_refused"):
+        await house.verify(ADDRESS, code)
 
 
 async def test_another_code_ends_the_first(house):

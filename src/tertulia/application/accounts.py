@@ -189,7 +189,11 @@ class Accounts:
             if verdict == "wrong" or found is None or pending is None or pending.user != code.record.user:
                 return Draft(result=None, expects=expects, writes=(Put(guessed(code.record)),))
             handle = other or pending.handle
-            await self._require_free(tenant, handle)
+            taken = await self._directory.get(HandleTaken, tenant, handle)
+            if taken is not None and taken.user == pending.user:
+                return Draft(result=None)  # by this very code, since the rows above were read
+            if taken is not None:
+                raise _handle_taken()
             born = birth(
                 tenant,
                 Person(
@@ -271,7 +275,7 @@ class Accounts:
 
     async def _require_free(self, tenant: str, handle: str) -> None:
         if await self._directory.get(HandleTaken, tenant, handle) is not None:
-            raise Refusal("handle_taken", "Somebody has this handle.", field="handle")
+            raise _handle_taken()
 
 
 def code_tries(tenant: str, address: Address, client_address: str) -> tuple[Try, Try]:
@@ -285,6 +289,10 @@ def code_tries(tenant: str, address: Address, client_address: str) -> tuple[Try,
 def code_refused() -> Refusal:
     """The one answer to a code that does not count."""
     return Refusal("credentials_refused", "The code is wrong or has expired.", field="code")
+
+
+def _handle_taken() -> Refusal:
+    return Refusal("handle_taken", "Somebody has this handle.", field="handle")
 
 
 def _waiting(tenant: str, address: Address, pending: Pending) -> Identity:
