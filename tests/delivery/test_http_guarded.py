@@ -291,6 +291,19 @@ async def test_a_stated_and_an_unstated_oversize_body_are_refused() -> None:
         assert len((await client.request(request)).body) == 1000
 
 
+async def test_a_stated_oversize_body_is_not_waited_for() -> None:
+    async def promise(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n")
+        await asyncio.sleep(30)
+
+    async with (
+        http_peer(promise) as peer,
+        client_of(parse_policy([peer.endpoint])) as client,
+    ):
+        request = HttpRequest(url=f"http://{peer.endpoint}/", limits=HttpLimits(seconds=1.0))
+        assert (await failure(client, request)).code == "too_large"
+
+
 async def test_a_compressed_bomb_is_refused_unread() -> None:
     bomb = gzip.compress(b"\0" * 10_000_000)
     async with (

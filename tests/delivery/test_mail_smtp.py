@@ -335,6 +335,25 @@ async def test_a_server_that_says_nothing_hangs_up_or_talks_nonsense() -> None:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def test_steps_that_are_each_in_time_do_not_add_up_to_forever() -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 hi\r\n")
+        while await reader.readline():
+            await asyncio.sleep(0.2)
+            writer.write(b"250 OK\r\n")
+
+    server, port, tasks = await scripted(slow)
+    try:
+        sender = SmtpMailer(settings(port, seconds=5.0, total_seconds=0.5), now=lambda: NOW)
+        failed = await failure(sender.send(mail()))
+        assert (failed.permanent, failed.code) == (False, "timeout")
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_one_mail_too_many_at_once_is_refused_and_the_place_comes_back() -> None:
     async with smtp_peer() as peer:
         peer.pause = 0.3

@@ -203,7 +203,8 @@ async def test_many_at_once_share_one_bind_and_keep_within_the_window() -> None:
             await line.say(pdu(0x80000004, sequence, body=b"i\0"))
         async with asyncio.timeout(5):
             await asyncio.gather(*tasks)
-    assert sorted(s.short_message for s in smsc.submitted) == sorted(f"n{n}".encode() for n in range(12))
+        await sender.send(sms("n12"))
+    assert sorted(s.short_message for s in smsc.submitted) == sorted(f"n{n}".encode() for n in range(13))
     assert len(smsc.bound) == 1
 
 

@@ -72,7 +72,8 @@ class SmtpMailer:
         self._sender = _envelope(settings.sender)
         self._domain = self._sender.rpartition("@")[2]
         self._now = now
-        self._context = ssl_context or ssl.create_default_context()
+        plain = settings.tls == "none"
+        self._context = None if plain else ssl_context or ssl.create_default_context()
         self._in_flight = 0
 
     async def send(self, mail: Mail) -> None:
@@ -113,7 +114,7 @@ class SmtpMailer:
             timeout=settings.seconds,
             use_tls=settings.tls == "implicit",
             start_tls=False,
-            tls_context=None if settings.tls == "none" else self._context,
+            tls_context=self._context,
         )
         try:
             async with asyncio.timeout(settings.total_seconds):
