@@ -110,8 +110,15 @@ async def test_a_thread_has_a_cursor_of_its_own(world, group):
     assert await cursor(world, "ana", group) == before
     with refused("not_found"):
         await read(world, "ana", group, reply, thread=reply + 5)
+    with refused("not_found"):
+        await read(world, "ana", group, reply, thread=reply)
     with refused("invalid", field="seq"):
         await read(world, "ana", group, reply + 1, thread=root)
+    delete = c.DeleteMessage(conversation=group, seq=root, everyone=True)
+    await world.messages.delete(world.caller("bob"), delete)
+    last = (await world.say("bob", group)).seq
+    await read(world, "ana", group, last, thread=root)
+    assert await cursor(world, "ana", group, thread=root) == (last, last)
 
 
 async def test_a_mark_is_answered_before_it_is_on_disk(world, group):

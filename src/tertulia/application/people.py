@@ -10,19 +10,18 @@ import msgspec
 from tertulia.application.access import Access, expects
 from tertulia.application.core import Caller, Executor, Plan, accepted
 from tertulia.application.messages import personal
+from tertulia.application.new_users import require_handle
 from tertulia.application.profiles import Profiles
+from tertulia.application.rows import visible_message
 from tertulia.domain import commands as c
 from tertulia.domain import events as e
 from tertulia.domain import settings as settings_rules
 from tertulia.domain.errors import Refusal, not_found
-from tertulia.domain.message_rules import live_content
-from tertulia.domain.names import NameRefused, normalise_handle
 from tertulia.domain.profile_rules import check_note, check_photo, normalise_name, normalise_status
 from tertulia.domain.records import (
     Block,
     Contact,
     HandleTaken,
-    Hidden,
     Identity,
     R,
     Report,
@@ -85,7 +84,7 @@ class People:
             if command.photo is not None:
                 changes["photo"] = check_photo(command.photo)
             if command.handle is not None:
-                changes["handle"] = _handle(command.handle)
+                changes["handle"] = require_handle(command.handle)
             changes = {name: value for name, value in changes.items() if getattr(before, name) != value}
             if not changes:
                 return _nothing(caller)
@@ -293,7 +292,7 @@ class People:
         """Report a person, or a message that the caller can see, to the moderators.
 
         One person's reports of the same message are one; so are those of the same person, until it is
-        closed.  Whom the caller blocked may be reported all the same.
+        closed.  A person whom the caller blocked may be reported all the same.
 
         Raises Refusal `not_found`, `invalid`."""
         place = (command.conversation or "", command.seq or 0)
@@ -338,9 +337,8 @@ class People:
 
     async def _visible(self, caller: Caller, author: str, conversation: str, seq: int) -> tuple[Expect, ...]:
         standing = await self._access.require(caller, conversation, "read")
-        if await self._directory.get(Hidden, caller.tenant, caller.user, conversation, seq) is not None:
-            raise not_found("message")
-        view, _ = live_content(await self._store.message(conversation, seq), standing.floor)
+        now = self._clock.now_ms()
+        view, _ = await visible_message(self._store, self._directory, caller, standing, seq, now)
         if view.event.actor != author:
             raise Refusal("invalid", "This message is by someone else.", field="user")
         return expects(standing)
@@ -411,13 +409,6 @@ def _nothing(caller: Caller) -> Plan:
 
 def _handle_taken() -> Refusal:
     return Refusal("handle_taken", "This handle is or was somebody's.", field="handle")
-
-
-def _handle(text: str) -> str:
-    try:
-        return normalise_handle(text)
-    except NameRefused as refused:
-        raise Refusal("invalid", f"This cannot be a handle ({refused.reason}).", field="handle") from None
 
 
 def _patched(before: SettingsDocument, patch: msgspec.Raw) -> SettingsDocument:

@@ -9,14 +9,15 @@ import msgspec
 from tertulia.application.access import Access, expects
 from tertulia.application.core import Caller, Executor, Plan, accepted
 from tertulia.application.messages import personal
+from tertulia.application.rows import visible_message
 from tertulia.application.tenants import Tenants
 from tertulia.domain import commands as c
 from tertulia.domain import events as e
 from tertulia.domain.errors import Refusal, not_found
-from tertulia.domain.message_rules import check_content, live_content
+from tertulia.domain.message_rules import check_content
 from tertulia.domain.permissions import Standing
 from tertulia.domain.profile_rules import check_note
-from tertulia.domain.records import Bookmark, Draft, Hidden, Scheduled
+from tertulia.domain.records import Bookmark, Draft, Scheduled
 from tertulia.domain.schedules import check_pending, check_send_at
 from tertulia.domain.unit import EpochIs, Put, Remove, VersionIs
 from tertulia.domain.views import MessageView
@@ -74,7 +75,7 @@ class Personal:
                     writes=(Remove(Draft, key),),
                 )
             standing = await self._access.require(caller, command.conversation, "read")
-            await self._check_places(standing, command.thread, command.reply_to)
+            await self._check_places(caller, standing, command.thread, command.reply_to)
             row = Draft(
                 tenant=caller.tenant,
                 user=caller.user,
@@ -174,7 +175,7 @@ class Personal:
             )
             if refusal is not None:
                 raise refusal
-            await self._check_places(standing, command.thread, command.reply_to)
+            await self._check_places(caller, standing, command.thread, command.reply_to)
             # All schedules of a person are made one after another, so that the limit is exact.
             head = await self._store.head(caller.user)
             refusal = check_pending(await self._directory.count(Scheduled, (caller.tenant, caller.user)))
@@ -244,21 +245,18 @@ class Personal:
             raise Refusal("limit_reached", f"A person has at most {limit} {what}.")
 
     async def _message(self, caller: Caller, standing: Standing, seq: int) -> MessageView:
-        conversation = standing.conversation.id
-        if await self._directory.get(Hidden, caller.tenant, caller.user, conversation, seq) is not None:
-            raise not_found("message")
-        view, _ = live_content(await self._store.message(conversation, seq), standing.floor)
+        now = self._clock.now_ms()
+        view, _ = await visible_message(self._store, self._directory, caller, standing, seq, now)
         return view
 
-    async def _check_places(self, standing: Standing, thread: int | None, reply_to: int | None) -> None:
+    async def _check_places(
+        self, caller: Caller, standing: Standing, thread: int | None, reply_to: int | None
+    ) -> None:
         """A thread's root and the message replied to are there, as sending asks."""
-        conversation, floor = standing.conversation.id, standing.floor
-        if thread is not None:
-            root, _ = live_content(await self._store.message(conversation, thread), floor)
-            if root.event.thread:
-                raise Refusal("invalid", "A reply cannot be the root of a thread.", field="thread")
+        if thread is not None and (await self._message(caller, standing, thread)).event.thread:
+            raise Refusal("invalid", "A reply cannot be the root of a thread.", field="thread")
         if reply_to is not None:
-            live_content(await self._store.message(conversation, reply_to), floor)
+            await self._message(caller, standing, reply_to)
 
 
 def _created(event: e.Event) -> c.Accepted:

@@ -8,9 +8,10 @@ from typing import Final, Literal
 import msgspec
 
 from tertulia.application.core import Caller
+from tertulia.application.new_users import require_handle
 from tertulia.domain import settings as settings_rules
 from tertulia.domain.errors import Refusal, not_found
-from tertulia.domain.names import NameRefused, normalise_email, normalise_handle, normalise_phone
+from tertulia.domain.names import NameRefused, normalise_email, normalise_phone
 from tertulia.domain.records import (
     Block,
     Contact,
@@ -88,7 +89,7 @@ class Profiles:
 
     async def by_handle(self, caller: Caller, handle: str) -> ProfileView:
         """The person who has this handle now.  Raises Refusal `invalid`, `not_found`."""
-        normal = _normal("handle", handle)
+        normal = require_handle(handle)
         people = await self._directory.scan(User, (caller.tenant, normal), index="handle", limit=1)
         if not people:
             raise not_found("user")
@@ -215,10 +216,10 @@ def _document(row: Settings | None) -> SettingsDocument:
     return settings_rules.read(row.document if row is not None else None)
 
 
-def _normal(kind: Literal["handle", "email", "phone"], text: str, region: str | None = None) -> str:
+def _normal(kind: Literal["email", "phone"], text: str, region: str | None = None) -> str:
     try:
-        if kind == "handle":
-            return normalise_handle(text)
         return normalise_email(text) if kind == "email" else normalise_phone(text, region)
     except NameRefused as refused:
-        raise Refusal("invalid", f"This cannot be a {kind} ({refused.reason}).", field=kind) from None
+        raise Refusal(
+            "invalid", f"`{kind}` is not in the form of one ({refused.reason}).", field=kind
+        ) from None

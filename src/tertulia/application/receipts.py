@@ -18,7 +18,6 @@ from tertulia.application.access import Access, expects
 from tertulia.application.core import Caller, Executor, Plan
 from tertulia.domain import commands as c
 from tertulia.domain.errors import Refusal, not_found
-from tertulia.domain.message_rules import live_content
 from tertulia.domain.permissions import Standing
 from tertulia.domain.records import Cursor
 from tertulia.domain.unit import SetCursor
@@ -103,7 +102,10 @@ class Receipts:
         if received > head.last_seq:
             raise Refusal("invalid", "The conversation is not that long.", field="seq")
         if thread is not None:
-            live_content(await self._store.message(conversation, thread), standing.floor)
+            # Also of a root that was deleted: its replies stay.
+            root = await self._store.message(conversation, thread)
+            if root is None or root.event.thread or thread <= standing.floor:
+                raise not_found("message")
         key = _Key(caller.tenant, conversation, caller.user, thread or 0)
         if key not in self._moving:
             there = await self._directory.get(Cursor, caller.tenant, conversation, caller.user, key.thread)

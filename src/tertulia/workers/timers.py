@@ -37,7 +37,7 @@ TURNS: Final = 8
 """How often a message may change while it disappears before it has to wait."""
 
 MAX_TRIES: Final = 5
-"""After so many refusals that are its own a scheduled message counts as failed."""
+"""After so many defects a scheduled message counts as failed."""
 
 _SERVER: Final[frozenset[Code]] = frozenset({"storage_full", "unavailable", "rate_limited"})
 _AGAIN: Final[frozenset[Code]] = _SERVER.union(("stale", "internal"))
@@ -150,15 +150,11 @@ class Timers:
         if found is None or found.record.send_at > self._clock.now_ms():
             return
         row = found.record
-        body = e.ScheduleChanged(schedule=row.id, conversation=row.conversation)
-        try:
-            seq = await self._sent(row)
-            kind, body = "schedule.sent", msgspec.structs.replace(body, seq=seq)
-        except Refusal as refusal:
-            last = refusal.code not in _SERVER and self._tries.get(row.key(), 0) >= MAX_TRIES - 1
-            if refusal.code in _AGAIN and not last:
-                raise
-            kind, body = "schedule.failed", msgspec.structs.replace(body, failed=refusal.code)
+        seq, failed = await self._sent(row)
+        body = e.ScheduleChanged(
+            schedule=row.id, conversation=row.conversation, seq=seq or None, failed=failed
+        )
+        kind = "schedule.failed" if failed is not None else "schedule.sent"
         await self._append(
             Unit(
                 tenant=row.tenant,
@@ -170,17 +166,26 @@ class Timers:
             )
         )
 
-    async def _sent(self, row: Scheduled) -> int:
-        """The seq of the message, sent now or before a crash.  Raises Refusal."""
+    async def _sent(self, row: Scheduled) -> tuple[int, Code | None]:
+        """The seq of the message, sent now or before a crash; or why there is none and will be none.
+
+        Raises Refusal when it may go through later."""
         user = await self._directory.get(User, row.tenant, row.user)
         if user is None or user.disabled:
-            raise Refusal("forbidden", "The account is off.")
+            return 0, "forbidden"
+        if self._tries.get(row.key(), 0) >= MAX_TRIES:
+            return 0, "internal"
         try:
             command = _SEND.decode(row.command)
         except msgspec.DecodeError:
-            raise Refusal("invalid", "The message cannot be read any more.") from None
+            return 0, "invalid"
         caller = Caller(tenant=row.tenant, user=row.user, device="")
-        return (await self._messages.send(caller, command)).seq
+        try:
+            return (await self._messages.send(caller, command)).seq, None
+        except Refusal as refusal:
+            if refusal.code in _AGAIN:
+                raise
+            return 0, refusal.code
 
     # --- disappearing messages -------------------------------------------------------------------
 
