@@ -100,7 +100,7 @@ class Messages:
             command.thread is not None
             or command.reply_to is not None
             or command.quote is not None
-            or command.foreign is not None
+            or command.foreign is not msgspec.UNSET
             or (type(content) is Text and _mentions(content))
         ):
             return None
@@ -189,7 +189,7 @@ class Messages:
             quote=quote,
             forward=forward,
             expires_at=expires_at or None,
-            foreign=command.foreign if command.foreign != msgspec.Raw(b"null") else None,
+            foreign=msgspec.UNSET if command.foreign == msgspec.Raw(b"null") else command.foreign,
         )
         thread = command.thread or 0
         event = NewEvent(

@@ -45,7 +45,7 @@ class SendMessage(Command, frozen=True, kw_only=True, tag="message.send"):
     thread: Seq | None = None
     reply_to: Seq | None = None
     quote: QuoteRequest | None = None
-    foreign: msgspec.Raw | None = None
+    foreign: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class QuoteRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

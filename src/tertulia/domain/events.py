@@ -59,7 +59,8 @@ class MessageNew(Body, frozen=True, kw_only=True, omit_defaults=True):
     quote: Quote | None = None
     forward: Forward | None = None
     expires_at: int | None = None
-    foreign: msgspec.Raw | None = None
+    foreign: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """Raw and None do not go together: msgspec would take nothing but null."""
 
 
 class MessageUpdated(Body, frozen=True, kw_only=True, omit_defaults=True):

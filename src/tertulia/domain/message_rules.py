@@ -63,9 +63,9 @@ def nesting(data: bytes) -> int:
     return deepest
 
 
-def check_foreign(foreign: msgspec.Raw | None) -> Refusal | None:
-    """A foreign payload is a bounded JSON object."""
-    if foreign is None or bytes(foreign) == b"null":
+def check_foreign(foreign: msgspec.Raw | msgspec.UnsetType) -> Refusal | None:
+    """A foreign payload is a bounded JSON object; null is none."""
+    if isinstance(foreign, msgspec.UnsetType) or bytes(foreign) == b"null":
         return None
     if len(bytes(foreign)) > MAX_FOREIGN_BYTES:
         return Refusal("too_large", f"`foreign` holds at most {MAX_FOREIGN_BYTES} bytes.", field="foreign")
