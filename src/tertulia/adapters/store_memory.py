@@ -11,19 +11,27 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from tertulia.domain.content import plain_text
+import msgspec
+from msgspec.structs import replace
+
+from tertulia.domain.content import Content, plain_text
 from tertulia.domain.errors import Refusal
 from tertulia.domain.events import Event, LogKind
 from tertulia.domain.records import (
+    Block,
+    Conversation,
     Cursor,
     Expiry,
+    Hidden,
     Index,
     Key,
+    Member,
     Mention,
     R,
     Record,
     Versioned,
 )
+from tertulia.domain.search_words import holds, terms, words
 from tertulia.domain.unit import (
     BumpEpoch,
     Committed,
@@ -39,8 +47,10 @@ from tertulia.domain.unit import (
     VersionIs,
     bumped_logs,
 )
-from tertulia.domain.views import NOTHING, Fold, MessageView, fold, folded_seq
+from tertulia.domain.views import NOTHING, Fold, MessageView, current_content, fold, folded_seq
 from tertulia.ports.message_store import CommitListener, SearchHit, SearchQuery
+
+_decode_content = msgspec.json.Decoder(Content).decode
 
 Rows = dict[Key, tuple[Record, int]]
 
@@ -279,8 +289,6 @@ class MemoryStore:
         return event
 
     def _erase(self, log: _Log, target: int) -> None:
-        from msgspec.structs import replace
-
         for n, event in enumerate(log.events):
             edit = event.kind == "message.updated" and event.target == target
             if event.seq == target or edit:
@@ -414,6 +422,48 @@ class MemoryStore:
         """See `MessageStore.edits`."""
         return [e for e in self._events(log) if e.kind == "message.updated" and e.target == seq]
 
+    async def search(self, query: SearchQuery) -> list[SearchHit]:
+        """See `MessageStore.search`."""
+        wanted = terms(query.text)
+        hits: list[SearchHit] = []
+        for position in range(len(self._order), 0, -1):
+            log, seq = self._order[position - 1]
+            event = self._logs[log].events[seq - 1]
+            if not wanted or event.kind != "message.new" or (query.before and position >= query.before):
+                continue
+            view = self._logs[log].view(event)
+            content = current_content(view)
+            asked = (
+                (not query.sender or event.actor == query.sender)
+                and event.at >= query.since
+                and (not query.until or event.at <= query.until)
+            )
+            if not asked or not content or not self._may_see(query, event):
+                continue
+            if holds(words(plain_text(_decode_content(content))), wanted):
+                hits.append(SearchHit(view=view, position=position))
+        return hits[: query.limit]
+
+    def _may_see(self, query: SearchQuery, event: Event) -> bool:
+        def row(record: type[R], *key: str | int) -> R | None:
+            found = self._versioned(record, (query.tenant, *key))
+            return found.record if found is not None else None
+
+        conversation = row(Conversation, event.log)
+        if conversation is None or conversation.deleted_at:
+            return False
+        home = row(Conversation, conversation.parent) if conversation.parent else conversation
+        if home is None or home.deleted_at or query.conversation not in ("", event.log, home.id):
+            return False
+        member = row(Member, home.id, query.user)
+        if member is None:
+            return False
+        if home is conversation and home.history == "joined" and event.seq <= member.since:
+            return False
+        if row(Hidden, query.user, event.log, event.seq) is not None:
+            return False
+        return conversation.kind == "direct" or row(Block, query.user, event.actor) is None
+
     # --- rows -----------------------------------------------------------------------------------
 
     async def get(self, record: type[R], *key: str | int) -> R | None:
@@ -480,6 +530,3 @@ class MemoryStore:
     async def close(self) -> None:
         """See `MessageStore.close`."""
         self._closed = True
-
-
-_ = (plain_text, SearchHit, SearchQuery)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import apsw
@@ -29,7 +29,7 @@ class Rows(Protocol):
 class Connection(Protocol):
     """A connection, used by one thread at a time."""
 
-    def execute(self, statements: str, bindings: Sequence[object] = ...) -> Rows: ...
+    def execute(self, statements: str, bindings: Sequence[object] | Mapping[str, object] = ...) -> Rows: ...
 
     def executemany(self, statements: str, sequenceofbindings: Iterable[Sequence[object]]) -> Rows: ...
 

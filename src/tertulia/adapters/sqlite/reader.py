@@ -80,7 +80,8 @@ class Readers:
                 try:
                     result = read(connection)
                 finally:
-                    connection.execute("COMMIT")
+                    if connection.in_transaction:
+                        connection.execute("COMMIT")
             except Exception as error:  # noqa: BLE001 - it goes to the one who asked
                 failure = error
             try:

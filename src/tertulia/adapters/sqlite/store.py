@@ -11,7 +11,7 @@ from typing import IO
 
 import msgspec
 
-from tertulia.adapters.sqlite import queries, schema
+from tertulia.adapters.sqlite import queries, schema, search, search_query
 from tertulia.adapters.sqlite.engine import Connection
 from tertulia.adapters.sqlite.reader import Readers
 from tertulia.adapters.sqlite.tables import TABLES, table
@@ -24,6 +24,7 @@ from tertulia.ports.message_store import CommitListener, SearchHit, SearchQuery
 
 DATABASE = "tertulia.sqlite3"
 LOCK = "lock"
+MAX_WAITING_SEARCHES = 256
 
 
 class FolderInUse(Exception):
@@ -31,11 +32,14 @@ class FolderInUse(Exception):
 
 
 class StoreStats(msgspec.Struct, frozen=True):
-    """Where the store stands: units and reads that wait, and the newest committed event."""
+    """Where the store stands: units, reads and searches that wait, the newest committed event, and the
+    newest one that the search index knows of."""
 
     waiting_units: int
     waiting_reads: int
+    waiting_searches: int
     last_event_id: int
+    search_position: int
 
 
 def _lock(folder: Path) -> IO[bytes]:
@@ -83,6 +87,21 @@ class SqliteStore:
                     on_fatal=on_fatal,
                     observe=observe,
                 )
+                index = folder / search.INDEX
+                self._indexer = search.Indexer(
+                    index,
+                    self._open_reader,
+                    generation=self._generation,
+                    loop=self._loop,
+                    is_busy=self._is_busy,
+                )
+                self._searchers = Readers(
+                    lambda: search_query.prepare(self._open_reader, index),
+                    loop=self._loop,
+                    threads=1,
+                    max_waiting=MAX_WAITING_SEARCHES,
+                    name="sqlite-searcher",
+                )
                 self._readers = Readers(self._open_reader, loop=self._loop)
             except BaseException:
                 self._connection.close()
@@ -91,6 +110,7 @@ class SqliteStore:
             self._lock.close()
             raise
         self._writer.start()
+        self._indexer.start()
 
     @classmethod
     async def open(
@@ -113,6 +133,9 @@ class SqliteStore:
         path = Path(folder)
         await asyncio.to_thread(path.mkdir, parents=True, exist_ok=True)
         return cls(path, vfs=vfs, synchronous=synchronous, on_fatal=on_fatal, observe=observe)
+
+    def _is_busy(self) -> bool:
+        return self._writer.waiting > 0
 
     def _open_reader(self) -> Connection:
         return schema.open_reader(self._path, vfs=self._vfs)
@@ -147,6 +170,7 @@ class SqliteStore:
             else:
                 future.set_result(outcome)
         if news:
+            self._indexer.notify()
             for listener in self._listeners:
                 try:
                     listener(news)
@@ -197,7 +221,8 @@ class SqliteStore:
 
     async def search(self, query: SearchQuery) -> list[SearchHit]:
         """See `MessageStore.search`."""
-        raise NotImplementedError
+        await self._indexer.reach(self._writer.last_id)
+        return await self._searchers.run(lambda c: search_query.search(c, query))
 
     # --- rows -----------------------------------------------------------------------------------
 
@@ -253,7 +278,9 @@ class SqliteStore:
         return StoreStats(
             waiting_units=self._writer.waiting,
             waiting_reads=self._readers.waiting,
+            waiting_searches=self._searchers.waiting,
             last_event_id=self._writer.last_id,
+            search_position=self._indexer.position,
         )
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
@@ -288,6 +315,8 @@ class SqliteStore:
             return
         self._closed = True
         await self._writer.stop()
+        await self._searchers.stop()
+        await self._indexer.stop()
         await self._readers.stop()
         await asyncio.to_thread(self._connection.close)
         self._lock.close()
