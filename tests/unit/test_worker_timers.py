@@ -14,7 +14,7 @@ from tertulia.domain.errors import Refusal
 from tertulia.domain.records import Expiry, Pin, Scheduled, User
 from tertulia.domain.unit import Put, Remove
 from tertulia.workers.timers import IDLE_S, MAX_TRIES, Timers
-from tests.support.own import Gate, OwnWorld, PassingTime, captured_log
+from tests.support.own import Gate, OwnWorld, PassingTime, captured_log, interleave
 from tests.support.world import TENANT, refused
 
 HOUR = 3600
@@ -145,6 +145,7 @@ async def nothing(_):
 
 
 async def test_two_workers_send_once(world, group):
+    interleave(world.store)
     await schedule(world, "ana", group)
     world.clock.advance(HOUR)
     other = timers(world, captured_log()[0])
@@ -333,6 +334,7 @@ async def test_a_crash_at_the_end_of_a_message_makes_one_end(world, fleeting, wh
 
 
 async def test_two_workers_end_a_message_once(world, fleeting):
+    interleave(world.store)
     for _ in range(5):
         await world.say("bob", fleeting)
     world.clock.advance(61)
@@ -340,33 +342,36 @@ async def test_two_workers_end_a_message_once(world, fleeting):
     assert (await world.kinds(fleeting)).count("message.deleted") == 5
 
 
-async def test_a_message_deleted_by_hand_only_loses_its_row(world, fleeting):
+async def test_of_a_message_deleted_by_hand_a_row_that_is_left_only_goes(world, fleeting):
     seq = (await world.say("bob", fleeting)).seq
+    row = await world.row(Expiry, fleeting, seq)
     delete = c.DeleteMessage(conversation=fleeting, seq=seq, everyone=True)
     await world.messages.delete(world.caller("bob"), delete)
     last = (await world.head(fleeting)).last_seq
+    await world.write(Put(row), Put(msgspec.structs.replace(row, seq=1)))
     world.clock.advance(61)
     await world.timers.step()
     assert (await world.head(fleeting)).last_seq == last
     assert await expiries(world) == []
 
 
-async def test_a_reaction_in_the_last_moment_does_not_save_a_message(world, fleeting):
+async def test_a_pin_in_the_last_moment_does_not_save_a_message(world, fleeting):
     seq = (await world.say("bob", fleeting)).seq
     world.clock.advance(61)
     gate = Gate(world.store)
 
-    async def react_first(_):
+    async def pin_first(_):
         gate.before = nothing
         world.clock.step_wall(-61)  # to people the message is gone as soon as its time is over
-        command = c.AddReaction(conversation=fleeting, seq=seq, emoji="👍")
-        await world.messages.react(world.caller("ana"), command)
+        command = c.PinMessage(conversation=fleeting, seq=seq)
+        await world.messages.pin(world.caller("ana"), command)
         world.clock.step_wall(61)
 
-    gate.before = react_first
+    gate.before = pin_first
     await world.timers.step()
-    assert (await world.kinds(fleeting))[-2:] == ["reaction.new", "message.deleted"]
+    assert (await world.kinds(fleeting))[-2:] == ["message.pinned", "message.deleted"]
     assert (await world.message(fleeting, seq)).fold.deleted_at
+    assert await world.row(Pin, fleeting, seq) is None
 
 
 async def test_the_end_reaches_messages_whose_author_left(world, fleeting):
