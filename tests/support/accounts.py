@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -91,11 +91,23 @@ class CountedStore(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.units: list[Unit] = []
+        self.interlude: Callable[[], Awaitable[Any]] | None = None
+        """What comes between the next decision and its commit, once."""
 
     def append(self, unit: Unit) -> asyncio.Future[Committed]:
         """See `MessageStore.append`."""
+        other, self.interlude = self.interlude, None
+        if other is not None:
+            return asyncio.ensure_future(self._append_after(other, unit))
+        return self._append_now(unit)
+
+    def _append_now(self, unit: Unit) -> asyncio.Future[Committed]:
         self.units.append(unit)
         return super().append(unit)
+
+    async def _append_after(self, other: Callable[[], Awaitable[Any]], unit: Unit) -> Committed:
+        await other()
+        return await self._append_now(unit)
 
     async def get(self, record: type[R], *key: str | int) -> R | None:
         """See `Directory.get`."""

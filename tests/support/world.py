@@ -80,7 +80,9 @@ class Unhurried:
         async def later(*args: Any, **kwargs: Any) -> Any:
             await asyncio.sleep(0)
             result = await found(*args, **kwargs)
-            await asyncio.sleep(0)
+            # Longer than a listener takes to hear of a commit: what was read is old by then.
+            for _ in range(3):
+                await asyncio.sleep(0)
             return result
 
         return later
@@ -369,3 +371,11 @@ async def together(*calls: Awaitable[T]) -> list[T | Refusal]:
             raise outcome
         results.append(outcome)
     return results
+
+
+async def later(steps: int, call: Awaitable[T]) -> T:
+    """The call, begun after others had so many turns of the loop: tried with all small numbers, two calls
+    cross at every point."""
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    return await call

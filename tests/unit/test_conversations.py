@@ -14,7 +14,7 @@ from tertulia.domain import events as e
 from tertulia.domain import membership as rules
 from tertulia.domain.records import Contact, Conversation, Cursor, Draft, Member, Outbox
 from tertulia.domain.unit import Put
-from tests.support.world import TENANT, MemoryStore, Unhurried, World, refused, together
+from tests.support.world import TENANT, MemoryStore, Unhurried, World, later, refused, together
 
 
 @pytest.fixture
@@ -655,7 +655,8 @@ async def test_a_deletion_that_was_broken_off_goes_on(world, monkeypatch):
     await world.conversations.sweep(TENANT, sweep)
 
 
-async def test_two_sweeps_tell_nobody_twice(busy, monkeypatch):
+@pytest.mark.parametrize("steps", range(20))
+async def test_two_sweeps_tell_nobody_twice(busy, monkeypatch, steps):
     monkeypatch.setattr(subject, "CHUNK", 1)
     group = await busy.create_group("ana", "bob", "cat", "dan")
     other = busy.node()
@@ -663,7 +664,7 @@ async def test_two_sweeps_tell_nobody_twice(busy, monkeypatch):
     sweep = Sweep(group, busy.id("ana"))
     await together(
         busy.conversations.delete(busy.caller("ana"), delete),
-        *(other.conversations.sweep(TENANT, sweep) for _ in range(30)),
+        *(later(steps + n, other.conversations.sweep(TENANT, sweep)) for n in range(0, 60, 20)),
     )
     await other.conversations.sweep(TENANT, sweep)
     assert await busy.members(group) == {}
@@ -729,12 +730,13 @@ async def test_preferences_are_for_members(world):
         )
 
 
-async def test_preferences_survive_a_change_of_role(busy):
+@pytest.mark.parametrize("steps", range(20))
+async def test_preferences_survive_a_change_of_role(busy, steps):
     group = await busy.create_group("ana", "bob")
     other = busy.node()
     prefer = c.SetPreferences(conversation=group, notify="none")
     results = await together(
-        busy.conversations.set_preferences(busy.caller("bob"), prefer),
+        later(steps, busy.conversations.set_preferences(busy.caller("bob"), prefer)),
         other.set_role("ana", group, "bob", "admin"),
     )
     assert all(isinstance(result, c.Accepted) for result in results)

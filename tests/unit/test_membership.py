@@ -16,7 +16,7 @@ from tertulia.domain.errors import Refusal
 from tertulia.domain.permissions import capabilities
 from tertulia.domain.records import Conversation, Cursor, Draft, Invite, Member, ThreadFollow
 from tertulia.domain.unit import Put, SetCursor
-from tests.support.world import TENANT, MemoryStore, Unhurried, World, refused, together
+from tests.support.world import TENANT, MemoryStore, Unhurried, World, later, refused, together
 
 ROLES = e.ROLES
 
@@ -760,13 +760,15 @@ async def test_the_last_use_is_taken_once(busy, nodes):
     assert (await busy.row(Invite, group, made.created)).uses == 5
 
 
-async def test_revoking_while_someone_accepts(busy):
+@pytest.mark.parametrize("steps", range(25))
+async def test_revoking_while_someone_accepts(busy, steps):
     group = await busy.create_group("ana")
     made = await invite(busy, "ana", group)
     other = busy.node()
     revoke = c.RevokeInvite(conversation=group, invite=made.created)
     await together(
-        busy.membership.revoke_invite(busy.caller("ana"), revoke), accept(other, "bob", made.secret)
+        later(steps, busy.membership.revoke_invite(busy.caller("ana"), revoke)),
+        accept(other, "bob", made.secret),
     )
     row = await busy.row(Invite, group, made.created)
     assert row.revoked_at
@@ -833,3 +835,13 @@ async def test_the_events_tell_the_members(busy):
     events = {event.seq: event for event in await busy.events(channel)}
     for row in await busy.store.scan(Member, (TENANT, channel)):
         assert row.since == 0 or events[row.since + 1].kind == "member.added"
+
+
+@pytest.mark.parametrize("steps", range(40))
+async def test_what_was_read_before_a_removal_is_not_kept_after_it(busy, steps):
+    """A standing that loads while the member is removed answers that one call at most."""
+    group = await busy.create_group("ana", "bob")
+    other = busy.node()
+    await busy.say("ana", group)
+    await together(busy.remove("ana", group, "bob"), later(steps, other.may("bob", group)))
+    assert not await other.may("bob", group)
