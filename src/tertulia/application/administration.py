@@ -234,13 +234,8 @@ class Administration:
         Raises Refusal `not_found`, `forbidden` (disabled)."""
 
         async def decide() -> Draft[tuple[User, Device]]:
-            found = await self._directory.get(User, tenant, user)
-            if found is None:
-                raise not_found("user")
-            if found.disabled:
-                raise Refusal("forbidden", "This account is disabled.")
             lifetime_ms = self._lasting_s * 1000
-            added = await self._devices.adding(tenant, user, device_name, lifetime_ms=lifetime_ms)
+            found, added = await self._devices.adding(tenant, user, device_name, lifetime_ms=lifetime_ms)
             return Draft(
                 result=(found, added.device),
                 actor=user,

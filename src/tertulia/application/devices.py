@@ -231,17 +231,24 @@ class Devices:
         added = _event(device, "device.added")
         return Added(device=device, refresh_token=token, events=(added,), expects=(), writes=(Put(device),))
 
-    async def adding(self, tenant: str, user: str, name: str, *, lifetime_ms: int = 0) -> Added:
-        """One more device of a user; makes room for it (`domain.accounts.make_room`)."""
+    async def adding(self, tenant: str, user: str, name: str, *, lifetime_ms: int = 0) -> tuple[User, Added]:
+        """One more device of a user; makes room for it (`domain.accounts.make_room`).
+
+        Raises Refusal `not_found`, `forbidden` (the user is disabled)."""
+        owner = await self._directory.get_versioned(User, tenant, user)
+        if owner is None:
+            raise not_found("user")
+        if owner.record.disabled:
+            raise Refusal("forbidden", "This account is disabled.")
         epoch = await self._epoch(user)
         now = self._clock.now_ms()
         room = make_room(await self._all(tenant, user), now)
         ends = [_revocation(device, now) for device in room.revoke]
         added = self.first(tenant, user, name, lifetime_ms=lifetime_ms)
-        return msgspec.structs.replace(
+        return owner.record, msgspec.structs.replace(
             added,
             events=(*(event for event, _ in ends), *added.events),
-            expects=(epoch,),
+            expects=(VersionIs(User, owner.record.key(), owner.version), epoch),
             writes=(
                 *(write for _, write in ends),
                 *(Remove(Device, device.key()) for device in room.remove),

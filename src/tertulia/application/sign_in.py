@@ -90,9 +90,7 @@ class SignIn:
             if user is None or credential is None or stored is None:
                 return Draft(result=None)
             proven = credential.record.verifiers
-            if user.disabled:
-                raise Refusal("forbidden", "This account is disabled.")
-            added = await self._devices.adding(tenant, user.id, request.device_name)
+            user, added = await self._devices.adding(tenant, user.id, request.device_name)
             return Draft(
                 result=(user, added.device, added.refresh_token),
                 actor=user.id,
@@ -131,10 +129,7 @@ class SignIn:
             known = await self._directory.scan(User, (tenant, claims.external_id), index="external", limit=1)
             if not known:
                 return self._first(tenant, claims, device_name)
-            user = known[0]
-            if user.disabled:
-                raise Refusal("forbidden", "This account is disabled.")
-            added = await self._devices.adding(tenant, user.id, device_name)
+            user, added = await self._devices.adding(tenant, known[0].id, device_name)
             return Draft(
                 result=(user, added.device, added.refresh_token),
                 actor=user.id,
