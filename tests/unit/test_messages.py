@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tertulia.application import messages as subject
-from tertulia.application.messages import MAX_REACTION_KINDS
+from tertulia.application import marks as subject
+from tertulia.application.marks import MAX_REACTION_KINDS
 from tertulia.domain import commands as c
 from tertulia.domain import events as e
 from tertulia.domain.content import Attachment, ContactCard, Encrypted, Location, Poll, Text
