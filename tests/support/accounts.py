@@ -135,11 +135,17 @@ class CountedStore(MemoryStore):
 class House:
     """Everything about accounts, over one store.  To be made on a running loop."""
 
-    def __init__(self, store: Any = None, clock: SeededClock | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        store: Any = None,
+        clock: SeededClock | None = None,
+        seed: int = 0,
+        passwords: Any = None,
+    ) -> None:
         self.clock = clock or SeededClock()
         self.ids = SeededIds(self.clock, seed)
         self.store = store if store is not None else CountedStore()
-        self.passwords = CountedPasswords()
+        self.passwords = passwords or CountedPasswords()
         self.limiter = RateLimiter(self.clock, ACCOUNT_RULES)
         self.revoked: list[tuple[str, str, str]] = []
         self.tenants = Tenants(self.store, self.clock)

@@ -8,6 +8,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
+from tertulia.adapters.passwords_argon2 import Argon2Passwords
 from tertulia.domain.errors import Refusal
 from tertulia.domain.records import Credential, Device, User
 from tests.support.accounts import PASSWORD, TENANT, House
@@ -190,6 +191,21 @@ async def test_too_many_at_once_are_told_to_wait(house):
     house.passwords.busy = True
     with refused("unavailable"):
         await house.sign_in("ana")
+
+
+async def test_with_the_real_hash():
+    passwords = Argon2Passwords(memory_kib=64, time_cost=1, parallelism=1, scram_iterations=4096)
+    try:
+        house = await House.open(passwords=passwords)
+        signed_in = await house.person()
+        assert (await house.sign_in("ana")).user == signed_in.user
+        for login in ("ana", "nobody"):
+            with refused("credentials_refused"):
+                await house.sign_in(login, "a wrong password")
+        await house.admin.set_password(TENANT, signed_in.user.id, "contraseña larga")
+        await house.sign_in("ana", "contrasen\u0303a larga")
+    finally:
+        passwords.close()
 
 
 # --- customers' tokens ---------------------------------------------------------------------------
