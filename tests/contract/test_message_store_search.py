@@ -24,7 +24,6 @@ from tests.contract.units import (
     unit,
 )
 
-
 NEEDLE = Attachment(blob="b", name="needle.pdf", media_type="a/b", size=1)
 
 

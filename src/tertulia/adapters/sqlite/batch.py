@@ -183,6 +183,11 @@ class Batch:
         self._own: dict[tuple[int, str, int], OwnCursor] = {}
         self.events = 0
 
+    @property
+    def erases(self) -> bool:
+        """Whether a body is removed."""
+        return bool(self._erased)
+
     def look_up(self, units: Iterable[Unit]) -> None:
         """Find which idempotency keys of the units were used before.  To be called before `add`."""
         keys = {unit.idem for unit in units if unit.idem}

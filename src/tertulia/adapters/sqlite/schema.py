@@ -11,6 +11,7 @@ from tertulia.adapters.sqlite.engine import READ_ONLY, READ_WRITE, Connection, c
 
 PAGE_CACHE_KIB = 64 * 1024
 WAL_KEEP_BYTES = 64 * 1024 * 1024
+BUSY_MS = 5000
 
 
 class SchemaTooNew(Exception):
@@ -70,7 +71,7 @@ def open_writer(path: Path, *, vfs: str | None, synchronous: str) -> Connection:
     if synchronous not in ("OFF", "NORMAL", "FULL", "EXTRA"):
         raise ValueError(f"synchronous is OFF, NORMAL, FULL or EXTRA, not {synchronous!r}")
     connection = connect(str(path), vfs=vfs)
-    connection.set_busy_timeout(5000)
+    connection.set_busy_timeout(BUSY_MS)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -83,7 +84,7 @@ def open_writer(path: Path, *, vfs: str | None, synchronous: str) -> Connection:
 def open_reader(path: Path, *, vfs: str | None) -> Connection:
     """A connection that cannot write."""
     connection = connect(str(path), flags=READ_ONLY, vfs=vfs)
-    connection.set_busy_timeout(5000)
+    connection.set_busy_timeout(BUSY_MS)
     connection.execute(f"PRAGMA cache_size = -{PAGE_CACHE_KIB // 4}")
     return connection
 

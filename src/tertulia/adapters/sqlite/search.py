@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import apsw
 import msgspec
@@ -29,6 +30,8 @@ INDEX = "search.sqlite3"
 VERSION = "1"
 BATCH = 500
 WAIT_S = 5.0
+RETRY_S = 0.5
+SCRUB_AFTER_S = 1.0
 REST = 3.0
 """While the log is busy the thread rests this many times as long as it worked."""
 
@@ -67,18 +70,20 @@ def indexed_text(body: bytes | None, fold: bytes | None) -> str:
     return " ".join(words(plain_text(content)))
 
 
-def _open(path: Path, generation: str) -> Connection:
-    """The index, empty when it is new, of another log, or of another version of itself."""
+def _open(path: Path, generation: str, newest: int) -> Connection:
+    """The index, empty when it is new, of another log, of another version of itself, or ahead of the
+    log's newest event."""
     connection = connect(str(path))
     try:
-        connection.set_busy_timeout(5000)
+        connection.set_busy_timeout(schema.BUSY_MS)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute(f"PRAGMA journal_size_limit = {schema.WAL_KEEP_BYTES}")
         known = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").get
         mark = f"{generation}/{VERSION}"
-        if known and schema.meta(connection, "of") == mark:
+        fits = known and schema.meta(connection, "of") == mark
+        if fits and int(schema.meta(connection, "position")) <= newest:
             return connection
         connection.execute("BEGIN IMMEDIATE")
         if known:
@@ -93,14 +98,14 @@ def _open(path: Path, generation: str) -> Connection:
     return connection
 
 
-def open_index(path: Path, generation: str) -> Connection:
+def open_index(path: Path, generation: str, newest: int) -> Connection:
     """`_open`, with a damaged file thrown away: the log holds all that it held."""
     try:
-        return _open(path, generation)
+        return _open(path, generation, newest)
     except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError):
         for end in ("", "-wal", "-shm"):
             path.with_name(path.name + end).unlink(missing_ok=True)
-        return _open(path, generation)
+        return _open(path, generation, newest)
 
 
 class Indexer:
@@ -118,10 +123,12 @@ class Indexer:
         self._loop = loop
         self._is_busy = is_busy
         self._log = open_log()
-        self._index = open_index(path, generation)
+        newest: Any = self._log.execute("SELECT max(id) FROM event").get
+        self._index = open_index(path, generation, int(newest or 0))
         self._position = int(schema.meta(self._index, "position"))
         self._wake = threading.Event()
         self._stopping = False
+        self._scrub = False
         self._failure: BaseException | None = None
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._tasks: list[tuple[Callable[[], int], asyncio.Future[int]]] = []
@@ -203,13 +210,18 @@ class Indexer:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._wake.wait()
+            if self._scrub:
+                self._empty_wal()
+            self._wake.wait(SCRUB_AFTER_S if self._scrub else None)
             self._wake.clear()
             while not self._stopping:
                 began = time.perf_counter()
                 try:
                     if not self._step():
                         break
+                except (apsw.FullError, apsw.BusyError):
+                    time.sleep(RETRY_S)
+                    continue
                 except apsw.Error as error:
                     # The log goes on without a search; the next start tries again.
                     self._failure = error
@@ -236,6 +248,18 @@ class Indexer:
         self._call(self._reached)
         return True
 
+    def _empty_wal(self) -> None:
+        """After a removal: its words must not stay in the index's log file."""
+        try:
+            self._index.set_busy_timeout(0)
+            self._index.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._scrub = False
+        except apsw.Error:
+            # Someone searches just now; the next time will do.
+            return
+        finally:
+            self._index.set_busy_timeout(schema.BUSY_MS)
+
     def _texts(self, rows: Iterable[Row]) -> dict[int, tuple[int, str]]:
         """Log and words of every message that the events are or are about."""
         found: dict[int, tuple[int, str]] = {}
@@ -254,6 +278,7 @@ class Indexer:
             known = [(event,) for event in found if event <= self._position]
             if known:
                 index.executemany("DELETE FROM words WHERE rowid = ?", known)
+                self._scrub = True
             index.executemany(
                 "INSERT INTO words (rowid, text, log) VALUES (?, ?, ?)",
                 [(event, text, str(log)) for event, (log, text) in found.items() if text],

@@ -14,6 +14,7 @@ import msgspec
 from tertulia.adapters.sqlite import queries, schema, search, search_query
 from tertulia.adapters.sqlite.engine import Connection
 from tertulia.adapters.sqlite.reader import Readers
+from tertulia.adapters.sqlite.rebuild import Differences, rebuild_log
 from tertulia.adapters.sqlite.tables import TABLES, table
 from tertulia.adapters.sqlite.writer import Observer, Outcome, Writer
 from tertulia.domain.events import Event
@@ -282,6 +283,14 @@ class SqliteStore:
             last_event_id=self._writer.last_id,
             search_position=self._indexer.position,
         )
+
+    async def rebuild_projections(self) -> Differences:
+        """Hold the folds and the search index against the log, and mend them.  Appends wait meanwhile."""
+        found = Differences()
+        await self._writer.carry_out(lambda connection: rebuild_log(connection, found))
+        await self._indexer.reach(self._writer.last_id)
+        found.search = await self._indexer.rebuild()
+        return found
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """Write a consistent copy of the database to `path`, which must not exist, while appends go on.

@@ -16,6 +16,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from tertulia.adapters.sqlite import schema
 from tertulia.adapters.sqlite.batch import Batch, LogCache, WrongUnit
 from tertulia.adapters.sqlite.engine import Connection
 from tertulia.domain.errors import Refusal
@@ -26,8 +27,18 @@ MAX_BATCH = 1024
 CHECKPOINT_PAGES = 1000
 RETRY_AFTER_MS = 200
 
+SCRUB_AFTER_S = 1.0
+
 Outcome = Committed | Exception
 Job = tuple[Unit, "asyncio.Future[Committed]"]
+
+
+class Chore:
+    """Work other than units that needs the write connection: a transaction of its own."""
+
+    def __init__(self, work: Callable[[Connection], None], future: asyncio.Future[None]) -> None:
+        self.work = work
+        self.future = future
 
 
 class BatchReport(msgspec.Struct, frozen=True):
@@ -87,11 +98,12 @@ class Writer:
         self._observe = observe
         self._max_waiting = max_waiting
         self._max_batch = max_batch
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Job | Chore | None] = queue.SimpleQueue()
         self._logs = LogCache()
         self._closing = False
         self._fatal: BaseException | None = None
         self._wal_pages = 0
+        self._scrub = False
         newest: Any = connection.execute("SELECT max(id) FROM event").get
         self._next_id = int(newest or 0) + 1
         newest = connection.execute("SELECT max(no) FROM log").get
@@ -124,6 +136,14 @@ class Writer:
             self._queue.put((unit, future))
         return future
 
+    async def carry_out(self, work: Callable[[Connection], None]) -> None:
+        """Run `work` in a transaction of its own, between two batches.  Raises what it raises."""
+        if self._closing or self._fatal is not None:
+            raise _unavailable("The server is stopping.")
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._queue.put(Chore(work, future))
+        await future
+
     async def stop(self) -> None:
         """Commit what is queued, then end the thread."""
         if not self._closing:
@@ -136,9 +156,13 @@ class Writer:
     def _run(self) -> None:
         last = False
         while not last:
-            job = self._queue.get()
+            try:
+                job = self._queue.get(timeout=SCRUB_AFTER_S if self._scrub else None)
+            except queue.Empty:
+                self._checkpoint()
+                continue
             jobs: list[Job] = []
-            while job is not None:
+            while type(job) is tuple:
                 jobs.append(job)
                 if len(jobs) >= self._max_batch:
                     break
@@ -146,11 +170,13 @@ class Writer:
                     job = self._queue.get_nowait()
                 except queue.Empty:
                     break
-            last = job is None
             if jobs:
                 self._batch(jobs)
-                if self._wal_pages >= CHECKPOINT_PAGES and self._fatal is None:
+                if self._wal_pages >= CHECKPOINT_PAGES:
                     self._checkpoint()
+            if isinstance(job, Chore):
+                self._carry_out(job)
+            last = job is None
         self._connection.set_wal_hook(None)
 
     def _after_wal_write(self, _connection: Connection, _name: str, pages: int) -> int:
@@ -204,6 +230,7 @@ class Writer:
         batch.committed()
         self._next_id = batch.next_id
         self._next_log = batch.next_log
+        self._scrub = self._scrub or batch.erases
         return outcomes, batch.events
 
     def _one_by_one(self, units: Sequence[Unit]) -> tuple[list[Outcome], int]:
@@ -240,14 +267,44 @@ class Writer:
             self._call(self._on_fatal, error)
 
     def _checkpoint(self) -> None:
+        """Move the log's pages into the database; after an erasure also empty the log file, in which the
+        erased bytes still are."""
+        if self._fatal is not None:
+            self._scrub = False
+            return
+        connection = self._connection
         try:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             self._wal_pages = 0
+            if self._scrub:
+                connection.set_busy_timeout(0)
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                self._scrub = False
         except apsw.BusyError:
-            pass
+            # Someone reads an older state; the next time will do.
+            return
         except apsw.Error as error:
             if not _is_full(error):
                 self._fail(error)
+        finally:
+            connection.set_busy_timeout(schema.BUSY_MS)
+
+    def _carry_out(self, chore: Chore) -> None:
+        failure: Exception | None = None
+        if self._fatal is not None:
+            failure = _unavailable("The storage has failed.")
+        else:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                chore.work(self._connection)
+                self._connection.execute("COMMIT")
+            except Exception as error:  # noqa: BLE001 - it goes to the one who asked
+                self._roll_back()
+                failure = error
+                if is_fatal(error):
+                    self._fail(error)
+            self._logs.clear()
+        self._call(_finish, chore.future, failure)
 
     def _hand_over(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
         done = [(job[1], outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
@@ -266,3 +323,12 @@ class Writer:
         except RuntimeError:
             # The loop is closed: nobody waits for an answer any more.
             return
+
+
+def _finish(future: asyncio.Future[None], failure: Exception | None) -> None:
+    if future.done():
+        return
+    if failure is not None:
+        future.set_exception(failure)
+    else:
+        future.set_result(None)
