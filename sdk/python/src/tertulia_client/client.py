@@ -200,8 +200,18 @@ class Client:
             if self._stopped is not None:
                 raise ClientStopped(self._stopped.why, signed_out=self._stopped.signed_out)
 
-    async def close(self) -> None:
-        """Disconnect and end.  What is unsent stays in a durable outbox."""
+    async def close(self, *, wait_s: float = 1.0) -> None:
+        """Disconnect and end.
+
+        A connected client first takes up to `wait_s` to send what it was given.  What is unsent then
+        stays in a durable outbox, and is lost with one in memory."""
+        if self._can_call() and self._stopped is None:
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._cursors.flush()
+                    await self._sender.idle()
+            except (TimeoutError, Unreachable):
+                pass
         self._stop("closed")
         tasks = [*self._tasks, *([self._syncing] if self._syncing is not None else [])]
         for task in tasks:

@@ -43,13 +43,15 @@ class Cursors:
             self._wake.clear()
             if self._ready():
                 try:
-                    await self._flush()
+                    await self.flush()
                 except Unreachable:
                     continue
             await asyncio.sleep(PAUSE_S)
 
-    async def _flush(self) -> None:
-        """What is refused is dropped: a place that may not be told will not be later either, but for one
+    async def flush(self) -> None:
+        """Tell all that is pending.  Raises Unreachable.
+
+        What is refused is dropped: a place that may not be told will not be later either, but for one
         that is too much at once."""
         while self._reads:
             (conversation, thread), seq = next(iter(self._reads.items()))

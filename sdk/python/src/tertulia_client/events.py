@@ -25,7 +25,7 @@ class MessageNew(Body, frozen=True, kw_only=True, omit_defaults=True):
     quote: Quote | None = None
     forward: Forward | None = None
     expires_at: int | None = None
-    foreign: msgspec.Raw | None = None
+    foreign: dict[str, Any] | None = None
 
 
 class MessageUpdated(Body, frozen=True, kw_only=True, omit_defaults=True):

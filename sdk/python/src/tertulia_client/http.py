@@ -179,7 +179,7 @@ class Http:
         tokens = self._signed_in()
         if instead_of is not None:
             return await tokens.renewed(instead_of, self._renew)
-        if tokens.lifetime_s < EXPIRY_MARGIN_S:
+        if tokens.lifetime_s < min(EXPIRY_MARGIN_S, tokens.doc.expires_in / 4):
             return await tokens.renewed(tokens.access, self._renew)
         return tokens.access
 

@@ -88,6 +88,7 @@ class WebSocketLink:
         self._session = Session(logs, generation=generation, sign_in_timeout_s=open_timeout_s)
         self._unsent: asyncio.Queue[bytes] = asyncio.Queue(MAX_UNSENT)
         self._answers: dict[str, asyncio.Future[Accepted]] = {}
+        self._token = ""
         self._hang_up: HangUp | None = None
         self._socket: ClientConnection | None = None
         self._renewing: asyncio.Task[None] | None = None
@@ -101,7 +102,7 @@ class WebSocketLink:
         return self._session
 
     async def run(self) -> Ended:
-        token = await self._http.access_token()
+        token = self._token = await self._http.access_token()
         base = self._http.url
         url = ("wss" + base[5:] if base.startswith("https") else "ws" + base[4:]) + "/v1/ws"
         try:
@@ -237,10 +238,12 @@ class WebSocketLink:
         tokens = self._http.tokens
         assert tokens is not None
         try:
-            token = await self._http.access_token(instead_of=tokens.access)
+            # A request may have renewed it in the meantime.
+            token = await self._http.access_token(instead_of=self._token)
         except (ApiError, Unreachable):
             # Asked for again soon; in the end the server closes and the owner finds out.
             return
+        self._token = token
         self._dispatch(self._session.refresh(token, tokens.lifetime_s, self._clock()))
 
 

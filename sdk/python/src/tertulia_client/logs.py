@@ -50,13 +50,14 @@ MAX_FAILURES = 3
 
 
 class _Log:
-    __slots__ = ("failures", "held", "known", "position", "reading")
+    __slots__ = ("asked", "failures", "held", "known", "position", "reading")
 
     def __init__(self, position: int) -> None:
         self.position = position
         self.known = position
         self.held: dict[int, Event] = {}
         self.reading = False
+        self.asked = position
         self.failures = 0
 
 
@@ -139,12 +140,12 @@ class Logs:
         if state is None:
             return []
         state.reading = False
-        before = state.position
         out: list[LogOutput] = []
         for event in events:
             if event.conversation == log:
                 out += self._take(state, event)
-        if state.position > before:
+        # Progress since it was asked for, by this answer or by live events that overtook it.
+        if state.position > state.asked:
             state.failures = 0
         else:
             state.failures += 1
@@ -200,6 +201,7 @@ class Logs:
         if missing > self._max_fill:
             return self._skip(log, state)
         state.reading = True
+        state.asked = state.position
         return [Read(log, state.position, min(missing, self._read_limit))]
 
     def _skip(self, log: str, state: _Log) -> list[LogOutput]:

@@ -146,7 +146,7 @@ Output = (
 class _Named(msgspec.Struct, frozen=True, kw_only=True):
     type: str = ""
     ref: str | None = None
-    body: msgspec.Raw | None = None
+    body: msgspec.Raw = msgspec.Raw()
 
 
 class _Ack(msgspec.Struct, frozen=True, kw_only=True):
@@ -337,7 +337,7 @@ class Session:
                 return self._caught_up(now)
             case _ if kind in SIGNALS:
                 return [Signalled(decode_signal(data))]
-            case _ if kind == "void" or named.body is not None:
+            case _ if kind == "void" or named.body:
                 return self._event(decode_event(data), now)
             case _:
                 return []

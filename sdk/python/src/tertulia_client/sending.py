@@ -88,6 +88,7 @@ class Sender:
         self._clock = clock
         self._window = window
         self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._not_before: dict[str, float] = {}
         self._faults: dict[str, int] = {}
@@ -107,6 +108,12 @@ class Sender:
         """A connection stands: what waited because there was none is tried now."""
         self._not_before.clear()
         self._wake.set()
+
+    async def idle(self) -> None:
+        """Until the outbox is empty."""
+        while await self._outbox.count():
+            self._settled.clear()
+            await self._settled.wait()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -160,6 +167,7 @@ class Sender:
         finally:
             del self._busy[entry.lane]
             self._wake.set()
+            self._settled.set()
 
     async def _refused(self, entry: Entry, error: ApiError) -> None:
         faults = self._faults.get(entry.client_id, 0) + (error.code == "internal")

@@ -101,7 +101,7 @@ class Parser:
 class _Named(msgspec.Struct, frozen=True, kw_only=True):
     type: str = ""
     generation: str = ""
-    body: msgspec.Raw | None = None
+    body: msgspec.Raw = msgspec.Raw()
 
 
 class SseLink:
@@ -228,7 +228,7 @@ class SseLink:
             self._resync(named.generation)
         elif kind in SIGNALS:
             self._handle(Signalled(decode_signal(event.data)))
-        elif kind == "void" or named.body is not None:
+        elif kind == "void" or named.body:
             self._dispatch(self._logs.feed(decode_event(event.data)))
         # Only now: an id stands for everything before it as well.
         if event.id and event.id != self._last_id:
