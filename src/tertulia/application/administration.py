@@ -80,7 +80,7 @@ class Administration:
 
     # --- tenants ---------------------------------------------------------------------------------
 
-    async def ensure_default_tenant(self, name: str) -> Tenant:
+    async def ensure_default_tenant(self, name: str, *, open_sign_up: bool = True) -> Tenant:
         """The one tenant of a new server, made at the first start; later starts change nothing.
 
         `name` stands in its letters.  Raises Refusal `invalid`."""
@@ -92,7 +92,12 @@ class Administration:
             found = await self._directory.get(Tenant, DEFAULT_TENANT)
             if found is not None:
                 return Draft(result=found)
-            row = Tenant(tenant=DEFAULT_TENANT, name=name.strip(), created_at=self._clock.now_ms())
+            row = Tenant(
+                tenant=DEFAULT_TENANT,
+                name=name.strip(),
+                created_at=self._clock.now_ms(),
+                open_sign_up=open_sign_up,
+            )
             return Draft(result=row, expects=(VersionIs(Tenant, (DEFAULT_TENANT,), 0),), writes=(Put(row),))
 
         return await self._units.carry_out(DEFAULT_TENANT, decide)

@@ -70,7 +70,7 @@ class OutboxWorker:
         wakes: Callable[[Committed], bool] = any_commit,
     ) -> None:
         """`random` gives numbers from 0 up to 1; `wakes` says which commits are worth a look."""
-        self._topic = topic
+        self.topic = topic
         self._handler = handler
         self._store = store
         self._directory = directory
@@ -127,7 +127,7 @@ class OutboxWorker:
             return self._policy.idle_s
         now = self._clock.now_ms()
         limit = self._policy.concurrency + len(self._running)
-        rows = await self._directory.due(Outbox, "due", (self._topic,), now, limit)
+        rows = await self._directory.due(Outbox, "due", (self.topic,), now, limit)
         # A clock that was set forward makes rows due whose work is still under way here.
         waiting = [row for row in rows if row.key() not in self._running]
         for row in waiting[:room]:
@@ -136,7 +136,7 @@ class OutboxWorker:
             return self._policy.idle_s  # whoever finishes rings
         if len(rows) == limit:
             return 0.0
-        nearest = await self._directory.scan(Outbox, (self._topic,), index="due", limit=1)
+        nearest = await self._directory.scan(Outbox, (self.topic,), index="due", limit=1)
         if not nearest:
             return self._policy.idle_s
         ahead_s = (nearest[0].due_at - self._clock.now_ms()) / 1000

@@ -27,10 +27,13 @@ from tertulia.domain.signals import Signal
 from tertulia.domain.unit import Committed
 from tertulia.ports.clock import Clock
 from tertulia.ports.ids import Ids
+from tertulia.ports.metrics import Meter, NoMeter
 from tertulia.protocols.ws import codec
 from tertulia.protocols.ws.codec import encode
 from tertulia.sessions.hub import Hub
 from tertulia.sessions.session import Session
+
+PROTOCOL = "websocket"
 
 CLOSE_SIGN_IN = 4000
 CLOSE_TOKEN = 4001
@@ -82,6 +85,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     """Called when a user's last session has ended."""
     connections: dict[Connection, None]
     encoder: codec.WsEncoder
+    meter: Meter = NoMeter()
 
 
 class Connection(WSListener):
@@ -89,6 +93,8 @@ class Connection(WSListener):
 
     __slots__ = (
         "busy",
+        "close_code",
+        "draining",
         "fragments",
         "heard_at",
         "in_flight",
@@ -112,6 +118,8 @@ class Connection(WSListener):
         self.waiting: deque[codec.Incoming] | None = None
         self.busy: asyncio.Task[None] | None = None
         self.in_flight = 0
+        self.close_code = 0
+        self.draining = False
         self.opened_at = self.heard_at = services.clock.monotonic()
         self.pinged = False
 
@@ -130,6 +138,7 @@ class Connection(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.services.connections.pop(self, None)
+        self.services.meter.closed(PROTOCOL, self.close_code)
         self.waiting = None
         if self.busy is not None:
             self.busy.cancel()
@@ -182,6 +191,7 @@ class Connection(WSListener):
         self.waiting = None
         if transport is None or transport.is_disconnected:
             return
+        self.close_code = code
         text = reason.encode()[:123]
         payload = code.to_bytes(2, "big") + text
         stuck = self.backlog() > 0
@@ -191,6 +201,11 @@ class Connection(WSListener):
             loop.call_later(1.0, transport.underlying_transport.abort)
         else:
             transport.disconnect()
+
+    def drain(self) -> bool:
+        """Take no more; whether all that was taken has its answer."""
+        self.draining = True
+        return not self.in_flight and self.busy is None
 
     # --- upkeep, called every few seconds --------------------------------------------------------
 
@@ -223,6 +238,9 @@ class Connection(WSListener):
             self._message(bytes(parts))
 
     def _message(self, data: bytes) -> None:
+        if self.draining:
+            # Unanswered, so that the client sends it again where it goes next.
+            return
         try:
             frame = codec.decode(data)
         except codec.Malformed as malformed:
@@ -240,7 +258,7 @@ class Connection(WSListener):
     def _malformed(self, malformed: codec.Malformed, data: bytes) -> None:
         if not malformed.fatal:
             refusal = Refusal("malformed", malformed.detail)
-            self._answer(encode(codec.error_frame(refusal, malformed.ref)))
+            self._refuse(refusal, malformed.ref)
             return
         try:
             data.decode()
@@ -267,7 +285,7 @@ class Connection(WSListener):
                 future = asyncio.ensure_future(future)
                 future.add_done_callback(lambda done: self._sent(session, command, done))
                 return True
-        self._answer(encode(codec.error_frame(refusal, command.ref)))
+        self._refuse(refusal, command.ref)
         return True
 
     def _sent(self, session: Session, command: SendMessage, done: asyncio.Future[Committed]) -> None:
@@ -281,14 +299,14 @@ class Connection(WSListener):
         elif isinstance(error, Refusal) and error.code == "stale":
             self._enqueue(command)
         else:
-            self._answer(encode(codec.error_frame(_as_refusal(error), command.ref)))
+            self._refuse(_as_refusal(error), command.ref)
 
     def _enqueue(self, frame: codec.Incoming) -> None:
         if self.waiting is None:
             self.waiting = deque()
         if len(self.waiting) >= self.services.limits.commands_in_flight:
             refusal = Refusal("rate_limited", "Too many commands are under way.", retry_after_ms=100)
-            self._answer(encode(codec.error_frame(refusal, frame.ref)))
+            self._refuse(refusal, frame.ref)
             return
         self.waiting.append(frame)
         if self.busy is None:
@@ -301,12 +319,12 @@ class Connection(WSListener):
                 try:
                     await self._handle(frame)
                 except Refusal as refusal:
-                    self._answer(encode(codec.error_frame(refusal, frame.ref)))
+                    self._refuse(refusal, frame.ref)
                     if isinstance(frame, codec.SignIn | codec.Refresh):
                         self._refused_token(refusal)
                 except Exception as error:  # noqa: BLE001 - one frame's fault ends no connection
                     _log.error("ws.failed", frame=type(frame).__name__, exc_info=error)
-                    self._answer(encode(codec.error_frame(_as_refusal(error), frame.ref)))
+                    self._refuse(_as_refusal(error), frame.ref)
         finally:
             self.busy = None
             if not self.waiting:
@@ -454,6 +472,10 @@ class Connection(WSListener):
     def _refused_token(self, refusal: Refusal) -> None:
         if refusal.code in ("unauthenticated", "token_expired"):
             self.close(CLOSE_TOKEN, "reconnect: with a new token")
+
+    def _refuse(self, refusal: Refusal, ref: str | None) -> None:
+        self.services.meter.refused(PROTOCOL, refusal.code)
+        self._answer(encode(codec.error_frame(refusal, ref)))
 
     def _answer(self, data: bytes) -> None:
         if self.session is not None:

@@ -7,26 +7,20 @@ and the torture build the same program with other clocks, ids and storage.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import random as _random
-import secrets
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
 
+import tertulia
 from tertulia.adapters.clock_system import SystemClock, SystemIds
 from tertulia.adapters.http_guarded import GuardedHttpClient
-from tertulia.adapters.mail_log import LogMailer
-from tertulia.adapters.mail_smtp import SmtpMailer, SmtpSettings
+from tertulia.adapters.metrics_prometheus import Figures, PrometheusMetrics
 from tertulia.adapters.passwords_argon2 import Argon2Passwords
-from tertulia.adapters.sms_log import LogSmsSender
-from tertulia.adapters.sms_smpp import SmppSettings, SmppSmsSender
-from tertulia.adapters.sms_twilio import TwilioSettings, TwilioSmsSender
-from tertulia.adapters.sms_webhook import WebhookSettings, WebhookSmsSender
 from tertulia.adapters.sqlite import SqliteStore
 from tertulia.adapters.tokens_jose import JoseAccessTokens, JoseUserTokens
 from tertulia.application.access import Access
@@ -41,6 +35,7 @@ from tertulia.application.ephemeral import Ephemeral
 from tertulia.application.limits import RateLimiter
 from tertulia.application.membership import Membership
 from tertulia.application.messages import Messages
+from tertulia.application.operations import Operations
 from tertulia.application.people import People
 from tertulia.application.personal import Personal
 from tertulia.application.presence import Presence, Shown
@@ -52,28 +47,31 @@ from tertulia.application.sign_in import SignIn
 from tertulia.application.sync import Sync
 from tertulia.application.tenants import Tenants
 from tertulia.application.turns import Turns
+from tertulia.bootstrap import delivery
+from tertulia.bootstrap.health import Health
+from tertulia.bootstrap.keys import Keys, read_keys
 from tertulia.config import Settings
 from tertulia.domain import commands as c
 from tertulia.domain.accounts import ACCOUNT_RULES
 from tertulia.domain.errors import Refusal
 from tertulia.domain.guessing import Bucket
-from tertulia.domain.outbound import OutboundPolicy, parse_policy
 from tertulia.domain.records import LastSeen
 from tertulia.domain.unit import Put, Unit
 from tertulia.ports.clock import Clock
 from tertulia.ports.ids import Ids
-from tertulia.ports.mail import Mailer
-from tertulia.ports.sms import SmsSender
+from tertulia.protocols.control.dispatch import Control
+from tertulia.protocols.control.server import ControlServer
 from tertulia.protocols.ws.codec import WsEncoder
 from tertulia.protocols.ws.connection import Limits, Services, presence_signal
 from tertulia.protocols.ws.edge import make_protocol
 from tertulia.sessions.hub import Hub
-from tertulia.workers.letters import mail_handler, sms_handler
+from tertulia.workers.letters import MAIL_TOPIC, SMS_TOPIC, mail_handler, sms_handler
 from tertulia.workers.outbox import OutboxWorker, follows_rows
 from tertulia.workers.timers import Timers
 
 DEFAULT_TENANT = "default"
 LASTING_S = 365 * 86_400
+_PROTOCOLS: dict[type, str] = {WsEncoder: "websocket"}
 
 COMMAND_RULES = {
     "command": Bucket(200, 50.0),
@@ -81,42 +79,6 @@ COMMAND_RULES = {
     "typing": Bucket(30, 5.0),
 }
 """How often a user may do things: a burst, then so many a second."""
-
-
-class Keys(msgspec.Struct, frozen=True):
-    """The server's secrets, each derived from the one in the data folder."""
-
-    keyed: bytes
-    access: bytes
-    lasting: bytes
-    refresh: bytes
-    cursor: bytes
-
-
-def read_keys(folder: Path) -> Keys:
-    """The secrets of a data folder; its `secret` file is made when it is not there, readable by the
-    owner alone.
-
-    Raises ValueError for a file that is too short to be one."""
-    path = folder / "secret"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        root = path.read_bytes()
-    else:
-        root = secrets.token_bytes(32)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(root)
-            file.flush()
-            os.fsync(file.fileno())
-    if len(root) < 32:
-        raise ValueError(f"{path} is damaged: it holds fewer than 32 bytes")
-
-    def derive(purpose: bytes) -> bytes:
-        return hashlib.blake2b(root, digest_size=32, person=purpose[:16]).digest()
-
-    return Keys(*(derive(name) for name in (b"keyed", b"access", b"lasting", b"refresh", b"cursor")))
 
 
 class Program:
@@ -130,6 +92,8 @@ class Program:
         clock: Clock,
         ids: Ids,
         *,
+        metrics: PrometheusMetrics,
+        health: Health,
         log: Any,
     ) -> None:
         """See `build`."""
@@ -138,9 +102,10 @@ class Program:
         self.keys = keys
         self.clock = clock
         self.ids = ids
+        self.metrics = metrics
+        self.health = health
         self.log = log
         self.random = _random.SystemRandom()
-        self._tasks: list[asyncio.Task[None]] = []
         self._foundations()
         self._accounts()
         self._conversations()
@@ -154,6 +119,7 @@ class Program:
             self.ephemeral.on_commit,
             self.timers.on_commit,
             *(worker.on_commit for worker in self.outbox_workers),
+            self.metrics.on_commit,
         ):
             store.on_commit(listener)
 
@@ -166,7 +132,7 @@ class Program:
         self.turns = Turns()
         rules = {**ACCOUNT_RULES, **COMMAND_RULES}
         self.limiter = RateLimiter(self.clock, rules)
-        self.hub = Hub(outbox_bytes=self.settings.outbox_bytes)
+        self.hub = Hub(outbox_bytes=self.settings.outbox_bytes, delivered=self.metrics.delivered)
 
     def _accounts(self) -> None:
         store, clock, ids = self.store, self.clock, self.ids
@@ -211,6 +177,7 @@ class Program:
             clock,
             ids,
         )
+        user_tokens = JoseUserTokens(clock)
         self.sign_in = SignIn(
             store,
             self.units,
@@ -218,7 +185,7 @@ class Program:
             self.devices,
             self.accounts,
             self.passwords,
-            JoseUserTokens(clock),
+            user_tokens,
             self.limiter,
             clock,
             ids,
@@ -244,6 +211,7 @@ class Program:
             ids,
             lasting_s=LASTING_S,
         )
+        self.operations = Operations(store, self.units, user_tokens, clock)
 
     def _conversations(self) -> None:
         store, clock, ids = self.store, self.clock, self.ids
@@ -324,15 +292,19 @@ class Program:
             seen=self._seen,
             connections={},
             encoder=WsEncoder(),
+            meter=self.metrics,
         )
+        self.metrics.follow(self._figures)
         self.ws_protocol = make_protocol(self.ws)
+        self.control = Control(self.administration, self.operations, self.store, self.ids.new_id)
+        self.control_server = ControlServer(Path(settings.data), self.control, self.log)
         self.app = _no_http
 
     def _workers(self) -> None:
         settings, log = self.settings, self.log
-        self.http = GuardedHttpClient(_outbound(settings))
-        self.mailer = _mailer(settings, self.clock, log)
-        self.sms_sender = _sms_sender(settings, self.clock, self.http, log)
+        self.http = GuardedHttpClient(delivery.outbound(settings))
+        self.mailer = delivery.mailer(settings, self.clock, log)
+        self.sms_sender = delivery.sms_sender(settings, self.clock, self.http, log)
         self.outbox_workers = [
             OutboxWorker(
                 topic,
@@ -346,8 +318,8 @@ class Program:
                 wakes=follows_rows,
             )
             for topic, handler in (
-                ("mail", mail_handler(self.mailer)),
-                ("sms", sms_handler(self.sms_sender)),
+                (MAIL_TOPIC, mail_handler(self.mailer)),
+                (SMS_TOPIC, sms_handler(self.sms_sender)),
             )
         ]
         self.timers = Timers(
@@ -379,6 +351,10 @@ class Program:
             "rate_limited", "Too many requests; slow down.", retry_after_ms=decision.retry_after_ms
         )
 
+    def _figures(self) -> Figures:
+        sessions = Counter(_PROTOCOLS.get(type(one.encoder), "other") for one in self.hub.sessions)
+        return self.health.figures(dict(sessions), len(self.ws.connections), self.limiter.dropped)
+
     def _tell_presence(self, session: str, shown: Shown) -> None:
         found = self.hub.by_id(session)
         if found is not None:
@@ -395,25 +371,49 @@ class Program:
     # --- running ---------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Make sure of the default tenant and begin the background work."""
-        tenant = await self.administration.ensure_default_tenant(self.settings.brand)
-        self.log.info("tenant.ready", tenant=tenant.tenant)
-        for work in (self.timers.run, *(worker.run for worker in self.outbox_workers), self._tend):
-            self._tasks.append(asyncio.get_running_loop().create_task(work()))
+        """Make sure of the default tenant, begin the background work, and take the operator's requests.
 
-    async def drain(self) -> None:
-        """Tell every session to go elsewhere, then wait for what is being written."""
+        Raises OSError when the control channel cannot be opened."""
+        settings = self.settings
+        await self.administration.ensure_default_tenant(settings.brand, open_sign_up=settings.open_sign_up)
+        works = {
+            "timers": self.timers.run(),
+            **{f"outbox {worker.topic}": worker.run() for worker in self.outbox_workers},
+            "sessions": self._tend(),
+            "figures": self.health.watch(),
+            "loop": self.metrics.watch_loop(),
+        }
+        loop = asyncio.get_running_loop()
+        self.health.tasks = [loop.create_task(work, name=name) for name, work in works.items()]
+        await self.control_server.start()
+
+    async def drain(self, seconds: float = 0.0) -> None:
+        """Take no more, let what was taken have its answer (for so long at most), and tell every session
+        to go elsewhere."""
+        self.health.draining = True
+        end = self.clock.monotonic() + seconds
+        while True:
+            busy = [one for one in list(self.ws.connections) if not one.drain()]
+            if not busy or self.clock.monotonic() >= end:
+                break
+            await asyncio.sleep(0.01)
         self.hub.close_all()
         for connection in list(self.ws.connections):
             connection.close(1001, "reconnect: the server stops")
+        for _ in range(100):
+            if not self.ws.connections:
+                break
+            await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
         """End the background work and close the store, committing what is queued."""
         await self.drain()
-        for task in self._tasks:
+        await self.control_server.stop()
+        for task in self.health.tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self.health.tasks, return_exceptions=True)
         await self.receipts.close()
+        await self.sms_sender.aclose()
         await self.http.aclose()
         self.passwords.close()
         await self.store.close()
@@ -440,70 +440,25 @@ async def build(
 
     Raises what `SqliteStore.open` raises, and ValueError for a damaged secret."""
     folder = Path(settings.data)
-    keys = await asyncio.to_thread(read_keys, folder)
-    store = await SqliteStore.open(
-        folder, vfs=vfs, synchronous=synchronous, on_fatal=on_fatal or _end_process
-    )
     clock = clock or SystemClock()
     ids = ids or SystemIds(clock)
-    return Program(settings, store, keys, clock, ids, log=structlog.get_logger("tertulia"))
+    metrics = PrometheusMetrics(clock, tertulia.__version__)
+    health = Health(folder, settings.min_free_bytes, metrics, clock, (MAIL_TOPIC, SMS_TOPIC))
+    keys = await asyncio.to_thread(read_keys, folder)
+    health.store = store = await SqliteStore.open(
+        folder,
+        vfs=vfs,
+        synchronous=synchronous,
+        on_fatal=on_fatal or _end_process,
+        observe=health.observe,
+    )
+    log = structlog.get_logger("tertulia")
+    return Program(settings, store, keys, clock, ids, metrics=metrics, health=health, log=log)
 
 
 async def _no_http(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"{}"})
-
-
-def _outbound(settings: Settings) -> OutboundPolicy:
-    ports = (80, 443)
-    return parse_policy(settings.outbound_allow, ports=ports)
-
-
-def _mailer(settings: Settings, clock: Clock, log: Any) -> Mailer:
-    if settings.mail == "log":
-        return LogMailer(log)
-    return SmtpMailer(
-        SmtpSettings(
-            host=settings.smtp_host,
-            port=settings.smtp_port,
-            sender=settings.mail_from,
-            brand=settings.brand,
-            tls=settings.smtp_security,
-            username=settings.smtp_username or None,
-            password=settings.smtp_password or None,
-        ),
-        now=lambda: clock.now_ms() / 1000,
-    )
-
-
-def _sms_sender(settings: Settings, clock: Clock, http: GuardedHttpClient, log: Any) -> SmsSender:
-    def now() -> float:
-        return clock.now_ms() / 1000
-
-    match settings.sms:
-        case "log":
-            return LogSmsSender(log)
-        case "twilio":
-            account = TwilioSettings(
-                account_sid=settings.sms_account,
-                auth_token=settings.sms_secret,
-                sender=settings.sms_from,
-                base_url=settings.sms_url or "https://api.twilio.com",
-            )
-            return TwilioSmsSender(account, http=http, now=now)
-        case "webhook":
-            hook = WebhookSettings(url=settings.sms_url, secret=settings.sms_secret)
-            return WebhookSmsSender(hook, http=http, now=now)
-        case "smpp":
-            host, _, port = settings.sms_url.rpartition(":")
-            gateway = SmppSettings(
-                host=host or settings.sms_url,
-                port=int(port) if host else 2775,
-                system_id=settings.sms_account,
-                password=settings.sms_secret,
-                sender=settings.sms_from,
-            )
-            return SmppSmsSender(gateway)
 
 
 def _end_process(error: BaseException) -> None:
