@@ -41,5 +41,5 @@ async def test_the_example_runs(tmp_path: Path) -> None:
             if process.returncode is None:
                 process.kill()
         assert peer.texts == ["hello", "You said: hello", "stop"]
-        assert peer.cursors["c1"]["read"] == 1
+        assert peer.cursors["c1"]["read"] == 3
         assert (tmp_path / "outbox.db").exists()
