@@ -141,6 +141,8 @@ class Http:
             transport=transport,
             follow_redirects=False,
             trust_env=trust_env,
+            # Loading the certificate store takes a while, and plain HTTP has no use for it.
+            verify=self.url.startswith("https:"),
         )
 
     async def close(self) -> None:
