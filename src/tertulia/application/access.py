@@ -94,7 +94,7 @@ class Access:
             conv, home, member = values[:3]
             if not isinstance(conv, Conversation) or not isinstance(home, Conversation):
                 continue
-            epochs = tuple((h.log, h.epoch) for h in heads if h is not None)
+            epochs = tuple(EpochIs(h.log, h.epoch) for h in heads if h is not None)
             if len(epochs) != len(logs):
                 continue
             gone = False
@@ -113,21 +113,21 @@ class Access:
 
     def _remember(self, key: tuple[str, str, str], standing: Standing) -> None:
         self._known[key] = standing
-        for log, _ in standing.epochs:
-            self._by_log.setdefault(log, set()).add(key)
+        for rest in standing.epochs:
+            self._by_log.setdefault(rest.log, set()).add(key)
         while len(self._known) > self._capacity:
             old, gone = self._known.popitem(last=False)
-            for log, _ in gone.epochs:
-                keys = self._by_log.get(log)
+            for rest in gone.epochs:
+                keys = self._by_log.get(rest.log)
                 if keys is not None:
                     keys.discard(old)
                     if not keys:
-                        del self._by_log[log]
+                        del self._by_log[rest.log]
 
 
 def expects(standing: Standing) -> tuple[Expect, ...]:
     """What an append that rests on a standing expects."""
-    return tuple(EpochIs(log, epoch) for log, epoch in standing.epochs)
+    return standing.epochs
 
 
 def _peer(conversation: Conversation, user: str) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from tertulia.domain.errors import Refusal, not_found
 from tertulia.domain.events import ROLES, Role
 from tertulia.domain.records import Conversation, Member
+from tertulia.domain.unit import EpochIs
 
 Capability = Literal[
     "read",
@@ -71,7 +72,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     conversation: Conversation
     home: Conversation
     member: Member | None
-    epochs: tuple[tuple[str, int], ...]
+    epochs: tuple[EpochIs, ...]
     peer: str = ""
     unreachable: bool = False
     blocking: bool = False
