@@ -162,8 +162,7 @@ class Ack(msgspec.Struct, frozen=True, kw_only=True):
     result: Accepted
 
 
-class ErrorFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    type: str = "error"
+class ErrorFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="error"):
     ref: str | None = None
     code: str
     detail: str
