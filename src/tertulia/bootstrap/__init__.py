@@ -28,7 +28,7 @@ from tertulia.application.account_units import Units
 from tertulia.application.accounts import Accounts
 from tertulia.application.administration import Administration
 from tertulia.application.code_letters import CodeLetters
-from tertulia.application.conversations import Conversations
+from tertulia.application.conversations import SWEEP_TOPIC, Conversations
 from tertulia.application.core import Caller, Executor, KeyedHash
 from tertulia.application.devices import Devices
 from tertulia.application.ephemeral import Ephemeral
@@ -68,6 +68,7 @@ from tertulia.sessions.hub import Hub
 from tertulia.workers.letters import MAIL_TOPIC, SMS_TOPIC, mail_handler, sms_handler
 from tertulia.workers.outbox import OutboxWorker, follows_rows
 from tertulia.workers.timers import Timers
+from tertulia.workers.upkeep import sweep_handler, tidy_accounts
 
 DEFAULT_TENANT = "default"
 LASTING_S = 365 * 86_400
@@ -320,6 +321,7 @@ class Program:
             for topic, handler in (
                 (MAIL_TOPIC, mail_handler(self.mailer)),
                 (SMS_TOPIC, sms_handler(self.sms_sender)),
+                (SWEEP_TOPIC, sweep_handler(self.conversations)),
             )
         ]
         self.timers = Timers(
@@ -379,6 +381,7 @@ class Program:
         works = {
             "timers": self.timers.run(),
             **{f"outbox {worker.topic}": worker.run() for worker in self.outbox_workers},
+            "upkeep": tidy_accounts(self.accounts, DEFAULT_TENANT, asyncio.sleep, self.log),
             "sessions": self._tend(),
             "figures": self.health.watch(),
             "loop": self.metrics.watch_loop(),
