@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import cyclopts
 from cyclopts import Parameter
 
 import tertulia
+from tertulia.cli import backup_commands, doctor_command, operator_commands, settings_command
+from tertulia.cli.failure import USAGE, Failure
 from tertulia.cli.logs import set_up_logs
-from tertulia.config import BadSettings, Settings, load
+from tertulia.cli.options import Data, SettingsFile, settings_of
 
 app = cyclopts.App(
     name="tertulia",
     help="The chat platform a business runs on its own servers.",
     version=tertulia.__version__,
 )
-
-SettingsFile = Annotated[Path | None, Parameter(name=["--settings", "-s"], help="Settings file (TOML).")]
-Data = Annotated[str | None, Parameter(help="Folder of everything that is kept.")]
-
-
-def settings_of(file: Path | None, **overrides: object) -> Settings:
-    """The settings for a command; ends the program with one line when they are bad."""
-    if file is None and (named := os.environ.get("TERTULIA_SETTINGS")):
-        file = Path(named)
-    try:
-        return load(file=file, environment=os.environ, overrides=overrides)
-    except BadSettings as error:
-        sys.exit(f"tertulia: {error}")
+for group in (operator_commands.user, operator_commands.tenant, operator_commands.token):
+    app.command(group)
+app.command(settings_command.settings)
+app.command(doctor_command.doctor)
+app.command(backup_commands.backup)
+app.command(backup_commands.restore)
 
 
 @app.command
@@ -39,9 +32,9 @@ def serve(
     *,
     settings: SettingsFile = None,
     data: Data = None,
-    host: str | None = None,
-    port: int | None = None,
-    demo: Annotated[bool, Parameter(help="Fill a small world to look around in.")] = False,
+    host: Annotated[str | None, Parameter(help="Address to listen on.")] = None,
+    port: Annotated[int | None, Parameter(help="Port to listen on; 0 takes a free one.")] = None,
+    demo: Annotated[bool, Parameter(help="Fill an empty data folder with a small world first.")] = False,
 ) -> None:
     """Run the server."""
     from tertulia.cli.serve import serve as run
@@ -52,5 +45,19 @@ def serve(
 
 
 def main() -> None:
-    """Entry point."""
-    app()
+    """Entry point.  Exit codes: 0 done, 1 refused or a check failed, 2 usage or settings, 3 port, folder
+    or server not to be had."""
+    try:
+        app(exit_on_error=False)
+    except cyclopts.CycloptsError:
+        # It has printed what is wrong.
+        sys.exit(USAGE)
+    except Failure as failure:
+        print(f"tertulia: {failure}", file=sys.stderr)
+        sys.exit(failure.code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has enough.
+        sys.stderr.close()
+        sys.exit(0)

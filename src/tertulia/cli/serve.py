@@ -3,74 +3,187 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import signal
-from typing import Any
+import socket
+import ssl
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Final
 
+import apsw
 import structlog
 import uvicorn
 import uvloop
 
+from tertulia.adapters.sqlite import FolderInUse, SchemaTooNew
 from tertulia.bootstrap import Program, build
+from tertulia.cli.failure import REFUSED, UNAVAILABLE, USAGE, Failure
+from tertulia.cli.logs import log_loop_errors
 from tertulia.config import Settings
+
+BACKLOG: Final = 8192
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with our drain before its own."""
+    """uvicorn, with our drain before its own, and signals that end in an orderly exit."""
 
-    def __init__(self, config: uvicorn.Config, program: Program) -> None:
+    def __init__(self, config: uvicorn.Config, program: Program, seconds: float) -> None:
         super().__init__(config)
         self._program = program
+        self._seconds = seconds
 
-    async def startup(self, sockets: list[Any] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            address = _address(self)
-            structlog.get_logger("tertulia").info("serve.ready", address=address)
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """uvicorn raises the signal again once it has stopped, which would end the process by it.  Here
+        the first one stops, the second one does not wait any longer."""
+        loop = asyncio.get_running_loop()
+        taken = (signal.SIGTERM, signal.SIGINT)
+        for one in taken:
+            loop.add_signal_handler(one, self._signalled)
+        try:
+            yield
+        finally:
+            for one in taken:
+                loop.remove_signal_handler(one)
+
+    def _signalled(self) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
-        await self._program.drain()
-        await super().shutdown(sockets)
+        log = structlog.get_logger("tertulia")
+        log.info("serve.stopping", seconds=self._seconds)
+        for server in self.servers:
+            server.close()
+        for one in sockets or ():
+            one.close()
+        draining = asyncio.ensure_future(self._program.drain(self._seconds))
+        while not draining.done() and not self.force_exit:
+            await asyncio.wait([draining], timeout=0.05)
+        draining.cancel()
+        await super().shutdown()
 
 
-def _address(server: uvicorn.Server) -> str:
-    config = server.config
-    host, port = server.servers[0].sockets[0].getsockname()[:2]
-    shown = "localhost" if host in ("127.0.0.1", "::1", "0.0.0.0", "::") else host  # noqa: S104
-    return f"{'https' if config.ssl_certfile else 'http'}://{shown}:{port}"
+def _listen(settings: Settings) -> list[socket.socket]:
+    """Sockets that listen already, so that a port in use is known before anything is opened.
+
+    Raises Failure."""
+    host, port = settings.host, settings.port
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise Failure(f"The address {host!r} cannot be used: {error}.", USAGE) from None
+    # Every address would get a free port of its own.
+    addresses = dict.fromkeys((family, address) for family, _, _, _, address in found[: None if port else 1])
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in addresses:
+            one = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(address)
+            one.listen(BACKLOG)
+            one.setblocking(False)
+    except OSError as error:
+        for one in sockets:
+            one.close()
+        reason = error.strerror or error
+        raise Failure(f"{host}:{port} cannot be listened on: {reason}.", UNAVAILABLE) from None
+    return sockets
 
 
-async def _serve(settings: Settings, *, demo: bool) -> None:
-    program = await build(settings)
-    await program.start()
-    config = uvicorn.Config(
+def shown_address(settings: Settings, listener: socket.socket) -> str:
+    """The address to open in a browser."""
+    host, port = listener.getsockname()[:2]
+    if host in ("127.0.0.1", "::1", "0.0.0.0", "::"):  # noqa: S104
+        host = "localhost"
+    elif ":" in host:
+        host = f"[{host}]"
+    return f"{'https' if settings.tls_certificate else 'http'}://{host}:{port}"
+
+
+def _config(settings: Settings, program: Program) -> uvicorn.Config:
+    return uvicorn.Config(
         program.app,
-        host=settings.host,
-        port=settings.port,
         loop="none",
         http="httptools",
         ws=program.ws_protocol,  # pyright: ignore[reportArgumentType] - it is one, see protocols/ws/edge.py
         lifespan="off",
         log_config=None,
         access_log=False,
-        backlog=8192,
+        backlog=BACKLOG,
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=int(settings.drain_s) or 1,
         ssl_certfile=settings.tls_certificate or None,
         ssl_keyfile=settings.tls_key or None,
     )
-    # What was made until here stays; the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
+
+
+async def _open(settings: Settings) -> Program:
+    """Raises Failure."""
+    folder = settings.data
     try:
-        await _Server(config, program).serve()
+        return await build(settings)
+    except FolderInUse:
+        raise Failure(f"The data folder {folder} is in use by another process.", UNAVAILABLE) from None
+    except (SchemaTooNew, ValueError) as error:
+        raise Failure(str(error)) from None
+    except apsw.Error as error:
+        raise Failure(f"The database in {folder} cannot be opened: {error}.") from None
+    except OSError as error:
+        raise Failure(f"The data folder {folder} cannot be used: {error.strerror or error}.") from None
+
+
+def _announce(settings: Settings, address: str) -> None:
+    words: dict[str, object] = {"address": address, "data": str(Path(settings.data).absolute())}
+    printed = [name for name, way in (("mail", settings.mail), ("SMS", settings.sms)) if way == "log"]
+    if printed:
+        words["note"] = f"codes by {' and '.join(printed)} are printed to this log"
+    structlog.get_logger("tertulia").info("serve.ready", **words)
+
+
+async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
+    log_loop_errors(asyncio.get_running_loop())
+    program = await _open(settings)
+    try:
+        config = _config(settings, program)
+        try:
+            config.load()
+        except (OSError, ssl.SSLError) as error:
+            raise Failure(f"TLS cannot be set up: {error}.", USAGE) from None
+        await program.start()
+        _announce(settings, shown_address(settings, sockets[0]))
+        # What was made until here stays; the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        await _Server(config, program, settings.drain_s).serve(sockets)
     finally:
         await program.stop()
+    structlog.get_logger("tertulia").info("serve.stopped")
 
 
 def serve(settings: Settings, *, demo: bool = False) -> None:
-    """Run until SIGINT or SIGTERM, then drain and stop.  `demo` fills an empty folder with a small world."""
+    """Run until SIGINT or SIGTERM, then drain and stop.  `demo` fills an empty folder with a small world.
+
+    Raises Failure: the port or folder is in use, or cannot be used."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, demo=demo))
+    sockets = _listen(settings)
+    try:
+        if demo:
+            from tertulia.cli.demo import fill
+
+            fill(settings)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, sockets))
+    except Failure as failure:
+        if failure.code == REFUSED:
+            failure.code = UNAVAILABLE
+        raise
+    finally:
+        for one in sockets:
+            one.close()
