@@ -358,8 +358,12 @@ async def test_sending_moves_ones_own_cursor(store: Store) -> None:
         tenant=TENANT, conversation="a", user="ann", read=2, received=2, ordinal=1
     )
     assert await unread(store, "a", "ann") == (1, 1)
-    assert await unread(store, "a", "bob") == (0, 0)
-    assert await unread(store, "a", "cid") == (2, 1)
+    await store.append(unit(text("a")))
+    versioned = await store.get_versioned(Cursor, TENANT, "a", "ann", 0)
+    assert versioned is not None
+    assert (versioned.version, versioned.record.read) == (2, 4)
+    assert await unread(store, "a", "bob") == (1, 0)
+    assert await unread(store, "a", "cid") == (3, 1)
 
 
 async def test_own_cursors_are_left_alone_when_asked_or_when_it_does_not_count(store: Store) -> None:

@@ -365,11 +365,11 @@ async def test_a_full_queue_refuses_at_once(folder: Path) -> None:
     await first
     done = await asyncio.gather(*waiting)
     assert done[-1].events[0].seq == MAX_WAITING + 1
+    assert store.stats().waiting_units == 0
+    await store.close()
     assert sum(report.units for report in reports) == MAX_WAITING + 1
     assert max(report.units for report in reports) > 100
     assert {report.outcome for report in reports} == {"committed"}
-    assert store.stats().waiting_units == 0
-    await store.close()
 
 
 async def test_a_full_reading_queue_refuses_at_once(tmp_path: Path) -> None:

@@ -203,6 +203,8 @@ class Batch:
             found = self._known.get(unit.idem)
             if found is not None:
                 return same_request(found, unit.request)
+            if not unit.events:
+                raise WrongUnit("a unit with an idempotency key has an event")
         for expect in unit.expects:
             if not self._holds(expect):
                 raise Refusal("stale", "What this rests on has changed meanwhile.")
@@ -234,8 +236,6 @@ class Batch:
 
     def _check(self, unit: Unit) -> list[LogState | None]:
         """The logs of the unit's events, None for one that the event makes."""
-        if unit.idem and not unit.events:
-            raise WrongUnit("a unit with an idempotency key has an event")
         states: list[LogState | None] = []
         made: set[str] | None = None
         for new in unit.events:

@@ -58,9 +58,7 @@ class Table(Generic[R]):
         self.insert = f'INSERT INTO "{self.name}" ({columns}) VALUES ({marks})'  # noqa: S608
         self.upsert = f"{self.insert} ON CONFLICT ({_quoted(self.key_fields)}) DO UPDATE SET {updates}"
         # The version inserted is the number of changes, so that the row need not be read first.
-        self.change = self.upsert.replace(
-            "version = excluded.version", "version = version + excluded.version"
-        )
+        self.change = self.upsert.replace('= excluded."version"', '= version + excluded."version"')
 
     def create_sql(self) -> list[str]:
         """The table and its indexes as SQL; what the newest migration must amount to."""
