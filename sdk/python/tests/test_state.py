@@ -254,6 +254,44 @@ def test_a_place_that_is_not_ours_to_see_moves_the_position() -> None:
     known = applied(state(), log.say(), log.add("void", body=e.Void()))
     assert known.rooms["c"].last_seq == 2
     assert list(known.rooms["c"].messages) == [1]
+    assert not known.wants, "this one said what it counts"
+    log.ordinal = 0
+    applied(known, log.add("void", body=e.Void()))
+    assert list(known.wants) == [Want("conversation", "c")]
+    ahead = doc(last_seq=4, message_count=3, name="of later")
+    known.put_conversation(ahead)
+    assert list(known.wants) == [Want("conversation", "c")], "of another moment"
+    assert known.rooms["c"].name == ""
+    known.put_conversation(
+        doc(last_seq=3, message_count=2, unread=2, updated_at=777, name="renamed", mentions=1)
+    )
+    room = known.rooms["c"]
+    assert (room.name, room.unread, room.mentions, room.updated_at) == ("renamed", 2, 1, 777)
+    assert room.last_seq == 3
+    assert room.members is None, "there are more than were known"
+    assert not known.wants
+
+
+def test_after_an_unblock_the_window_begins_anew() -> None:
+    log, own = Log(), Log(ME)
+    first, second = log.say("from you"), log.say("from other", user="other")
+    reply = log.say("in thread", user="other", thread=2)
+    known = applied(state(), first, second, reply)
+    applied(known, own.add("user.blocked", ME, e.BlockChanged(user="you")))
+    applied(known, own.add("user.unblocked", ME, e.BlockChanged(user="you")))
+    assert Want("messages", "c") in known.wants
+    known.put_messages("c", [from_event(first), fold(from_event(second), reply, ME)], restart=True)
+    assert sorted(known.rooms["c"].messages) == [1, 2]
+    assert not known.wants
+
+
+def test_a_joined_channel_brings_its_topics() -> None:
+    known = state(conversations=[])
+    known.put_conversation(doc(kind="channel"))
+    assert list(known.wants) == [Want("topics", "c")]
+    known.put_topics("c", [doc(id="t", kind="topic", parent="c", last_seq=4)])
+    assert known.rooms["t"].last_seq == 4
+    assert not known.wants
 
 
 def test_members_and_roles() -> None:

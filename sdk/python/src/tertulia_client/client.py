@@ -14,6 +14,7 @@ import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -38,7 +39,7 @@ from tertulia_client.fetching import fetch_state
 from tertulia_client.http import ApiError, BadAnswer, Http, SignedOut, Tokens, Unreachable, every
 from tertulia_client.link import Ended, Link, WebSocketLink
 from tertulia_client.logs import Delivered, LogLost, Logs, Skipped
-from tertulia_client.models import Accepted, TokensDoc, UserDoc
+from tertulia_client.models import Accepted, ConversationDoc, TokensDoc, UserDoc
 from tertulia_client.outbox import DiskOutbox, MemoryOutbox, Outbox
 from tertulia_client.protocol import (
     CaughtUp,
@@ -61,6 +62,7 @@ _log = logging.getLogger("tertulia_client")
 
 MAX_BUFFERED = 10_000
 STEADY_S = 10.0
+AGAIN_S = 0.2
 
 
 class ClientStopped(Exception):
@@ -572,6 +574,13 @@ class Client:
                     await asyncio.sleep(self.options.backoff.delay(failures, self._draw))
                     failures += 1
 
+    def _adopt(self, state: State, docs: list[ConversationDoc]) -> None:
+        for doc in docs:
+            room = state.rooms.get(doc.id)
+            if room is not None and self._link is not None:
+                self._link.adopt(doc.id, room.last_seq)
+                self._feed.put(RoomLoaded(doc.id))
+
     async def _serve(self, state: State, want: Want) -> None:
         try:
             match want.kind:
@@ -580,13 +589,19 @@ class Client:
                     doc = await self.rest.conversations.get(want.id)
                     page = await self.rest.messages.list(want.id, limit=max(1, self.options.messages))
                     state.put_conversation(doc, page.items)
-                    room = state.rooms.get(want.id)
-                    if new and room is not None and self._link is not None:
-                        self._link.adopt(want.id, room.last_seq)
-                        self._feed.put(RoomLoaded(want.id))
+                    if want in state.wants:
+                        # Of another moment than the events; those on their way will meet the next one.
+                        await asyncio.sleep(AGAIN_S)
+                    if new:
+                        self._adopt(state, [doc])
                 case "messages":
-                    page = await self.rest.messages.list(want.id, limit=max(1, self.options.messages))
-                    state.put_messages(want.id, page.items)
+                    limit = max(50, self.options.messages)
+                    page = await self.rest.messages.list(want.id, limit=limit)
+                    state.put_messages(want.id, page.items, restart=True)
+                case "topics":
+                    topics = await every(partial(self.rest.conversations.topics, want.id))
+                    state.put_topics(want.id, topics)
+                    self._adopt(state, topics)
                 case "threads":
                     state.put_threads(await every(self.rest.me.threads))
                 case "user":
@@ -596,6 +611,6 @@ class Client:
             if error.code not in ("not_found", "forbidden"):
                 raise
             state.wants.pop(want, None)
-            if want.kind in ("conversation", "messages"):
+            if want.kind in ("conversation", "messages", "topics"):
                 state.forget(want.id)
                 self._drop_gone(state)

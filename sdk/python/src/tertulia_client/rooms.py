@@ -70,6 +70,8 @@ class Room(msgspec.Struct, kw_only=True):
     pins: set[int] | None = None
     receipts: dict[str, Place] = {}
     topics: dict[str, str] = {}
+    veiled: bool = False
+    """A void hid what it changed."""
     missed: deque[Event] = msgspec.field(default_factory=lambda: deque[Event](maxlen=MAX_MISSED))
     """Changes of messages outside the window, for when a page that lacks them comes in."""
     ordinals: dict[int, int] = {}
@@ -90,6 +92,26 @@ class Room(msgspec.Struct, kw_only=True):
             room.put_messages([doc.last_message])
         return room
 
+    def refresh(self, doc: ConversationDoc) -> bool:
+        """Take over what events do not always tell: capabilities, and after a void that hid a change
+        (`veiled`) everything.  False: the document is of another moment than the events, and what is
+        hidden must be fetched again."""
+        self.own_capabilities = sorted(doc.own_capabilities)
+        if not self.veiled:
+            return True
+        self.message_count = max(self.message_count, doc.message_count)
+        self.updated_at = max(self.updated_at, doc.updated_at)
+        if doc.last_seq != self.last_seq:
+            return False
+        for name in self.__struct_fields__:
+            if name in doc.__struct_fields__ and name not in ("own_capabilities", "preferences"):
+                setattr(self, name, getattr(doc, name))
+        self.read_ordinal = doc.message_count - doc.unread if doc.role is not None else 0
+        if self.members is not None and len(self.members) != doc.member_count:
+            self.members = None
+        self.veiled = False
+        return True
+
     @property
     def unread(self) -> int:
         """Messages of the main log after one's read cursor; 0 for who is not a member."""
@@ -107,9 +129,12 @@ class Room(msgspec.Struct, kw_only=True):
 
     # --- documents in ----------------------------------------------------------------------------
 
-    def put_messages(self, messages: Iterable[MessageDoc], *, whole: bool = False) -> None:
+    def put_messages(
+        self, messages: Iterable[MessageDoc], *, whole: bool = False, restart: bool = False
+    ) -> None:
         """Fetched messages, a stretch that reaches or joins what is there; the newer version of each
-        stays, and changes that a fetched one lacks are made good."""
+        stays, and changes that a fetched one lacks are made good.  `restart`: these are the newest, and
+        the window begins with them."""
         got = list(messages)
         for doc in got:
             known = self.messages.get(doc.seq)
@@ -121,6 +146,11 @@ class Room(msgspec.Struct, kw_only=True):
         main = [doc.seq for doc in got if doc.thread is None]
         if whole:
             self.since = 0
+        elif restart and main:
+            self.since = min(main)
+            self.messages = {
+                seq: m for seq, m in self.messages.items() if m.thread is None and seq >= self.since
+            }
         elif main:
             self.since = min(self.since, *main)
 
@@ -150,6 +180,9 @@ class Room(msgspec.Struct, kw_only=True):
         match event.body:
             case e.MessageNew():
                 self._message(event, event.body)
+            case e.Void():
+                # It may have been a message, which counts, or a change by someone who is blocked.
+                self.veiled = self.veiled or not event.ordinal
             case e.MessageDeleted():
                 if self.pins is not None:
                     self.pins.discard(event.target)
@@ -269,7 +302,7 @@ class Room(msgspec.Struct, kw_only=True):
     def facts(self) -> dict[str, object]:
         """The durable part as plain values, in the shape of the conversation's document."""
         left_out = {
-            "me", "since", "missed", "ordinals", "marks", "receipts", "read_ordinal", "messages",
+            "me", "since", "veiled", "missed", "ordinals", "marks", "receipts", "read_ordinal", "messages",
             "members", "pins", "topics", "preferences",
         }  # fmt: skip
         plain = {name: getattr(self, name) for name in self.__struct_fields__ if name not in left_out}

@@ -45,10 +45,10 @@ class Want(NamedTuple):
     """A document to fetch.
 
     `conversation`: GET the conversation (and what was shown of its messages), then `put_conversation`;
-    when it is not there (404), `forget`.  `messages`: its newest messages anew.  `threads`: the followed
-    threads.  `user`: a profile that changed."""
+    when it is not there (404), `forget`.  `messages`: its newest messages anew (`restart`).  `topics`: those
+    of a channel.  `threads`: the followed threads.  `user`: a profile that changed."""
 
-    kind: Literal["conversation", "messages", "threads", "user"]
+    kind: Literal["conversation", "messages", "topics", "threads", "user"]
     id: str = ""
 
 
@@ -135,6 +135,8 @@ class State:
         state.put_threads(fetched.threads)
         for doc in fetched.conversations:
             state.put_conversation(doc)
+        # Topics were fetched with their channels.
+        state.wants.clear()
         for conversation, messages in fetched.messages.items():
             state.put_messages(conversation, messages)
         for conversation, members in fetched.members.items():
@@ -147,25 +149,44 @@ class State:
         """A fetched conversation.
 
         A new one starts at its `last_seq`, and the events that waited for it follow.  For a known one
-        only what events do not tell is taken over (`own_capabilities`)."""
+        only what events do not always tell is taken over (`Room.refresh`)."""
         self.wants.pop(Want("conversation", doc.id), None)
         room = self.rooms.get(doc.id)
         if room is not None:
-            room.own_capabilities = sorted(doc.own_capabilities)
+            if not room.refresh(doc):
+                self.wants[Want("conversation", doc.id)] = None
+            self._inherit(room)
             room.put_messages(messages)
             return
         room = self.rooms[doc.id] = Room.of(doc, self.me.id)
         room.put_messages(messages)
+        if doc.kind == "channel":
+            self.wants[Want("topics", doc.id)] = None
         for event in self._pending.pop(doc.id, ()):
             self.apply(event)
 
-    def put_messages(self, conversation: str, messages: Iterable[MessageDoc], *, whole: bool = False) -> None:
+    def put_messages(
+        self,
+        conversation: str,
+        messages: Iterable[MessageDoc],
+        *,
+        whole: bool = False,
+        restart: bool = False,
+    ) -> None:
         """Fetched messages: the newest page, or older ones that join those that are there.  `whole`: there
-        are no older ones."""
-        self.wants.pop(Want("messages", conversation), None)
+        are no older ones.  `restart`: the window begins anew with these, the newest ones."""
         room = self.rooms.get(conversation)
+        if restart:
+            self.wants.pop(Want("messages", conversation), None)
         if room is not None:
-            room.put_messages(messages, whole=whole)
+            room.put_messages(messages, whole=whole, restart=restart)
+
+    def put_topics(self, channel: str, topics: Iterable[ConversationDoc]) -> None:
+        """All topics of a channel."""
+        self.wants.pop(Want("topics", channel), None)
+        if channel in self.rooms:
+            for doc in topics:
+                self.put_conversation(doc)
 
     def put_members(self, conversation: str, members: Iterable[MemberDoc]) -> None:
         """All members, read while no event came in between."""
@@ -198,8 +219,8 @@ class State:
             if self.rooms.pop(one, None) is not None or one == conversation:
                 self.gone.append(one)
             self._pending.pop(one, None)
-            self.wants.pop(Want("conversation", one), None)
-            self.wants.pop(Want("messages", one), None)
+            for kind in ("conversation", "messages", "topics"):
+                self.wants.pop(Want(kind, one), None)
 
     def lost_track(self, conversation: str) -> None:
         """Events were skipped: the conversation must be fetched as it is now."""
@@ -280,6 +301,8 @@ class State:
                     self.wants[Want("conversation", topic)] = None
             case e.MessageNew() if event.thread:
                 self._followed(room, event)
+            case e.Void() if room.veiled:
+                self.wants[Want("conversation", room.id)] = None
             case _:
                 pass
 
