@@ -1,0 +1,1 @@
+"""What several protocols share: the shape of events outside the program."""
