@@ -299,7 +299,7 @@ class Program:
         self.ws_protocol = make_protocol(self.ws)
         self.control = Control(self.administration, self.operations, self.store, self.ids.new_id)
         self.control_server = ControlServer(Path(settings.data), self.control, self.log)
-        self.app = _no_http
+        self.app = self.metrics.measured(_no_http)
 
     def _workers(self) -> None:
         settings, log = self.settings, self.log

@@ -29,7 +29,7 @@ def read_keys(folder: Path) -> Keys:
 
     Raises ValueError for a file that is too short to be one."""
     path = folder / SECRET_FILE
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

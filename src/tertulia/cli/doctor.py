@@ -29,14 +29,12 @@ from tertulia.bootstrap import delivery
 from tertulia.bootstrap.keys import SECRET_FILE
 from tertulia.cli.failure import Failure
 from tertulia.cli.reach import reach
+from tertulia.cli.serve import files_needed
 from tertulia.config import Settings
 from tertulia.ports.delivery import DeliveryFailed
 from tertulia.protocols.control import requests as r
 
 State = Literal["ok", "warn", "fail"]
-
-FDS_BESIDE: Final = 256
-"""File descriptors that a server uses beside its connections."""
 
 EXPIRY_WARN_DAYS: Final = 21
 WAY_TIMEOUT_S: Final = 30.0
@@ -217,14 +215,15 @@ def rebuild(settings: Settings) -> Finding:
 
 def check_files(max_sessions: int) -> Finding:
     """Whether the process may have as many connections as the settings allow."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = max_sessions + FDS_BESIDE
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return Finding("files", "ok", f"{soft} open files are allowed, {needed} may be needed.")
-    how = (
-        f"ulimit -n {needed}" if hard == resource.RLIM_INFINITY or hard >= needed else "raise the hard limit"
+    # The server itself raises the soft limit up to this one.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = files_needed(max_sessions)
+    if hard == resource.RLIM_INFINITY or hard >= needed:
+        return Finding("files", "ok", f"{needed} may be open at once, and are allowed.")
+    text = (
+        f"{hard} files may be open; max_sessions = {max_sessions} may need {needed}: "
+        "raise the hard limit (ulimit -Hn, LimitNOFILE), or lower the setting."
     )
-    text = f"{soft} open files are allowed; max_sessions = {max_sessions} may need {needed}: {how}"
     return Finding("files", "warn", text)
 
 

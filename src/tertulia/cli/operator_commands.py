@@ -48,7 +48,9 @@ def _made(kind: type[T], **fields: object) -> T:
     try:
         return msgspec.convert({key: value for key, value in fields.items() if value is not None}, kind)
     except msgspec.ValidationError as error:
-        raise Failure(str(error), USAGE) from None
+        what, _, where = str(error).partition(" - at `$.")
+        option = f"--{where.rstrip('`').replace('_', '-')}: " if where else ""
+        raise Failure(f"{option}{what[:1].lower()}{what[1:]}", USAGE) from None
 
 
 def _password(*, stdin: bool, optional: bool = False) -> str | None:

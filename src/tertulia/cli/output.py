@@ -5,13 +5,22 @@ from __future__ import annotations
 import datetime
 import sys
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import msgspec
 
 
 def print_json(value: object) -> None:
-    """One document, indented."""
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    """One document, indented; fields that have their defaults are in it as well."""
+    print(msgspec.json.format(msgspec.json.encode(_whole(value)), indent=2).decode())
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, msgspec.Struct):
+        return {name: _whole(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, list | tuple):
+        return [_whole(one) for one in cast("Sequence[object]", value)]
+    return value
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import socket
 import time
 from collections.abc import Callable, Generator
@@ -54,6 +55,7 @@ def reach(settings: Settings) -> Generator[Line]:
 
     Raises Failure: no data there, or a process that has the folder and does not answer."""
     folder = Path(settings.data)
+    os.umask(0o077)
     if not (folder / DATABASE).exists():
         raise Failure(
             f"There is no data in {folder}. Start the server once, or name the folder with --data.", REFUSED

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
+import resource
 import signal
 import socket
 import ssl
@@ -24,6 +26,8 @@ from tertulia.cli.logs import log_loop_errors
 from tertulia.config import Settings
 
 BACKLOG: Final = 8192
+FDS_BESIDE: Final = 256
+"""File descriptors that a server uses beside its connections."""
 
 
 class _Server(uvicorn.Server):
@@ -94,6 +98,21 @@ def _listen(settings: Settings) -> list[socket.socket]:
         reason = error.strerror or error
         raise Failure(f"{host}:{port} cannot be listened on: {reason}.", UNAVAILABLE) from None
     return sockets
+
+
+def files_needed(max_sessions: int) -> int:
+    """File descriptors that a server with so many connections may use."""
+    return max_sessions + FDS_BESIDE
+
+
+def allow_files(max_sessions: int) -> None:
+    """Raise the process's own limit on open files as far as it may, and is useful."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files_needed(max_sessions)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def shown_address(settings: Settings, listener: socket.socket) -> str:
@@ -172,6 +191,9 @@ def serve(settings: Settings, *, demo: bool = False) -> None:
 
     Raises Failure: the port or folder is in use, or cannot be used."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    # Nobody else of this machine may read what is written.
+    os.umask(0o077)
+    allow_files(settings.max_sessions)
     sockets = _listen(settings)
     try:
         if demo:
