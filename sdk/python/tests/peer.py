@@ -288,6 +288,7 @@ class Peer:
         events = self.logs[name]
         messages = self._messages(name)
         return {
+            "unread": events[-1]["ordinal"] if events else 0,
             **self.docs[name],
             "last_seq": len(events),
             "message_count": events[-1]["ordinal"] if events else 0,

@@ -207,6 +207,20 @@ async def test_what_was_missed_comes_once_after_a_break(peer: Peer) -> None:
         assert client.state.rooms["c1"].unread == 3
 
 
+async def test_a_cursor_that_moved_unheard_is_found_out(peer: Peer) -> None:
+    for n in range(4):
+        peer.say("c1", str(n))
+    async with signed_in(peer) as client:
+        await client.connect()
+        room = client.state.rooms["c1"]
+        assert room.unread == 4
+        peer.talks[0].drop()
+        await until(client, Disconnected)
+        peer.docs["c1"] |= {"read": 3, "received": 4, "unread": 1}
+        await becomes(lambda: (room.read, room.received, room.unread) == (3, 4, 1))
+        await becomes(lambda: not client.state.wants)
+
+
 async def test_a_long_absence_is_read_page_by_page(peer: Peer) -> None:
     peer.replay = 10
     async with signed_in(peer) as client:

@@ -488,6 +488,7 @@ class Client:
             for head in hello.heads:
                 if head.kind != "personal" and head.conversation not in self._state.rooms:
                     self._state.wants[Want("conversation", head.conversation)] = None
+            self._state.missed_signals()
             self._wanted.set()
 
     def _caught_up(self) -> None:
@@ -602,6 +603,11 @@ class Client:
                     topics = await every(partial(self.rest.conversations.topics, want.id))
                     state.put_topics(want.id, topics)
                     self._adopt(state, topics)
+                case "places":
+                    docs = await every(self.rest.conversations.list)
+                    for channel in {room.parent for room in state.rooms.values() if room.parent}:
+                        docs += await every(partial(self.rest.conversations.topics, channel))
+                    state.put_places(docs)
                 case "threads":
                     state.put_threads(await every(self.rest.me.threads))
                 case "user":

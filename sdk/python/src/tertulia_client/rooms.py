@@ -97,6 +97,11 @@ class Room(msgspec.Struct, kw_only=True):
         (`veiled`) everything.  False: the document is of another moment than the events, and what is
         hidden must be fetched again."""
         self.own_capabilities = sorted(doc.own_capabilities)
+        # Cursors are told by signals, which may be lost.
+        ahead = doc.read > self.read
+        self._move(doc.read, doc.received)
+        if ahead and doc.last_seq == self.last_seq and doc.read == self.read:
+            self.read_ordinal, self.mentions = doc.message_count - doc.unread, doc.mentions
         if not self.veiled:
             return True
         self.message_count = max(self.message_count, doc.message_count)

@@ -46,9 +46,10 @@ class Want(NamedTuple):
 
     `conversation`: GET the conversation (and what was shown of its messages), then `put_conversation`;
     when it is not there (404), `forget`.  `messages`: its newest messages anew (`restart`).  `topics`: those
-    of a channel.  `threads`: the followed threads.  `user`: a profile that changed."""
+    of a channel.  `threads`: the followed threads.  `places`: all conversations, since cursors may have moved
+    unheard (`put_places`).  `user`: a profile that changed."""
 
-    kind: Literal["conversation", "messages", "topics", "threads", "user"]
+    kind: Literal["conversation", "messages", "topics", "threads", "places", "user"]
     id: str = ""
 
 
@@ -187,6 +188,20 @@ class State:
         if channel in self.rooms:
             for doc in topics:
                 self.put_conversation(doc)
+
+    def missed_signals(self) -> None:
+        """The connection was gone for a while: cursors that moved meanwhile were not told."""
+        self.wants[Want("places")] = None
+        self.wants[Want("threads")] = None
+
+    def put_places(self, docs: Iterable[ConversationDoc]) -> None:
+        """Where one stands in all conversations."""
+        self.wants.pop(Want("places"), None)
+        for doc in docs:
+            if doc.id in self.rooms:
+                self.put_conversation(doc)
+            else:
+                self.wants[Want("conversation", doc.id)] = None
 
     def put_members(self, conversation: str, members: Iterable[MemberDoc]) -> None:
         """All members, read while no event came in between."""
