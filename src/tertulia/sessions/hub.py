@@ -10,7 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from tertulia.domain.events import BlockChanged, ConversationJoined, ConversationLeft, Event, decode_body
+from tertulia.domain import settings as settings_rules
+from tertulia.domain.events import (
+    BlockChanged,
+    ConversationJoined,
+    ConversationLeft,
+    Event,
+    SettingsUpdated,
+    decode_body,
+)
 from tertulia.domain.signals import Signal
 from tertulia.domain.unit import Committed
 from tertulia.sessions.session import Encoder, Session
@@ -22,6 +30,12 @@ CLOSE_TOO_SLOW = 4003
 
 HELD_MAX = 5000
 """Live events that may wait while a session is brought up to date."""
+
+RECEIPTS = "receipts"
+"""Stands in `Session.changed` for the setting of that name; ids are longer."""
+
+_OF_SESSIONS = frozenset({"conversation.left", "user.blocked", "user.unblocked", "settings.updated"})
+"""Kinds of a personal log that change what its sessions are told."""
 
 Room = dict[Encoder, dict[Session, None]]
 
@@ -40,7 +54,7 @@ class Hub:
         """`outbox_bytes` bounds what may wait in one session's connection.  A room with more than
         `busy_sessions` sessions that was written to less than `hold_s` seconds ago waits that long, so
         that a busy room costs fewer writes; a quiet one never waits.  `delivered` counts frames."""
-        self._outbox_bytes = outbox_bytes
+        self.outbox_bytes = outbox_bytes
         self._hold_s = hold_s
         self._busy_sessions = busy_sessions
         self._delivered = delivered
@@ -63,16 +77,27 @@ class Hub:
         self._by_id[session.id] = session
         self._by_user.setdefault(user, {})[session] = None
         session.rooms = (user,)
+        session.changed = set()
         self._enter(session, user)
 
-    def follow(self, session: Session, rooms: Iterable[str], blocked: frozenset[str]) -> None:
-        """Follow these rooms as well, hiding what blocked users do there."""
+    def follow(
+        self, session: Session, rooms: Iterable[str], blocked: frozenset[str], *, receipts: bool = True
+    ) -> None:
+        """Follow these rooms as well, hiding what blocked users do there, and with `receipts` off how far
+        others have read.
+
+        All three were read after `attach`, and what changed meanwhile stays as it is now."""
         if session.closed:
             return
-        session.rooms = tuple(dict.fromkeys((*session.rooms, *rooms)))
+        changed, session.changed = session.changed, None
+        since = changed or frozenset[str]()
+        found = (room for room in rooms if room not in since)
+        session.rooms = tuple(dict.fromkeys((*session.rooms, *found)))
         for room in session.rooms:
             self._enter(session, room)
-        self._hide(session, session.blocked | blocked)
+        self._hide(session, session.blocked | (blocked - since))
+        if RECEIPTS not in since:
+            session.receipts = receipts
 
     def detach(self, session: Session) -> None:
         """The connection is gone."""
@@ -239,26 +264,36 @@ class Hub:
             body = decode_body(event.kind, event.body)
             assert isinstance(body, ConversationJoined)
             for session in self._by_user.get(event.log, ()):
+                self._note(session, body.conversation)
                 if body.conversation not in session.rooms:
                     session.rooms += (body.conversation,)
                     self._enter(session, body.conversation)
 
     def _after(self, event: Event) -> None:
-        if event.body is None:
+        if event.body is None or event.kind not in _OF_SESSIONS:
             return
-        if event.kind == "conversation.left":
-            body = decode_body(event.kind, event.body)
-            assert isinstance(body, ConversationLeft)
-            for session in self._by_user.get(event.log, ()):
-                session.rooms = tuple(room for room in session.rooms if room != body.conversation)
-                self._exit(session, body.conversation)
-        elif event.kind in ("user.blocked", "user.unblocked"):
-            body = decode_body(event.kind, event.body)
-            assert isinstance(body, BlockChanged)
-            for session in self._by_user.get(event.log, ()):
-                one = frozenset({body.user})
-                adds = event.kind == "user.blocked"
-                self._hide(session, session.blocked | one if adds else session.blocked - one)
+        body = decode_body(event.kind, event.body)
+        for session in self._by_user.get(event.log, ()):
+            match body:
+                case ConversationLeft(conversation=room):
+                    self._note(session, room)
+                    session.rooms = tuple(one for one in session.rooms if one != room)
+                    self._exit(session, room)
+                case BlockChanged(user=user):
+                    self._note(session, user)
+                    one = frozenset({user})
+                    adds = event.kind == "user.blocked"
+                    self._hide(session, session.blocked | one if adds else session.blocked - one)
+                case SettingsUpdated(settings=settings):
+                    self._note(session, RECEIPTS)
+                    session.receipts = settings_rules.read(bytes(settings)).privacy.read_receipts
+                case _:
+                    pass
+
+    @staticmethod
+    def _note(session: Session, what: str) -> None:
+        if session.changed is not None:
+            session.changed.add(what)
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -269,12 +304,18 @@ class Hub:
         else:
             self._flush_handle = loop.call_soon(self.flush)
 
+    def write(self, session: Session) -> None:
+        """Write what is ready for one session now."""
+        if session.out and not session.closed:
+            data, session.out = b"".join(session.out), []
+            session.sink.write(data)
+
     def flush(self) -> None:
         """Write everything that is ready: one write a session."""
         self._flush_handle = None
         dirty, self._dirty = self._dirty, []
         joined: dict[tuple[int, ...], bytes] = {}
-        limit = self._outbox_bytes
+        limit = self.outbox_bytes
         for session in dirty:
             out = session.out
             if session.closed or not out:

@@ -39,12 +39,14 @@ class Session:
     """One signed-in connection.
 
     While it is being brought up to date (`hold`), live events wait aside; `release` lets those through
-    that the replay did not cover.  `out` is what the next flush writes.
+    that the replay did not cover.  `out` is what the next flush writes.  `changed`: rooms, users and
+    settings that changed while what there was at first is being read.
     """
 
     __slots__ = (
         "blocked",
         "caller",
+        "changed",
         "closed",
         "encoder",
         "expires_at_ms",
@@ -65,6 +67,7 @@ class Session:
         self.rooms: tuple[str, ...] = ()
         self.blocked: frozenset[str] = frozenset()
         self.receipts = True
+        self.changed: set[str] | None = None
         self.out: list[bytes] = []
         self.held: list[tuple[str, int, bytes]] | None = None
         self.closed = False

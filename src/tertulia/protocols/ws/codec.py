@@ -75,20 +75,30 @@ _decoder: msgspec.json.Decoder[Incoming] = msgspec.json.Decoder(
 )
 
 
-class Malformed(Exception):
-    """Bytes that are no frame of this protocol.  `fatal`: not JSON at all, or nested without end; the
-    connection ends (4004).  Otherwise the frame is answered by an error and changes nothing."""
+MAX_REF = 64
+MAX_DETAIL = 300
 
-    def __init__(self, detail: str, *, fatal: bool, ref: str | None = None, field: str | None = None) -> None:
+CLOSE_NOT_UTF8 = 1007
+CLOSE_MALFORMED = 4004
+
+
+class Malformed(Exception):
+    """Bytes that are no frame of this protocol.
+
+    `close_code`: not UTF-8 (1007), not JSON at all or nested without end (4004); the connection ends.
+    0: the frame is answered by an error that repeats its `ref`, and changes nothing."""
+
+    def __init__(
+        self, detail: str, *, close_code: int = 0, ref: str | None = None, field: str | None = None
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.fatal = fatal
+        self.close_code = close_code
         self.ref = ref
         self.field = field
 
 
 class _Named(msgspec.Struct):
-    type: str = ""
     ref: str | None = None
 
 
@@ -97,18 +107,32 @@ _named = msgspec.json.Decoder(_Named)
 
 def decode(data: bytes) -> Incoming:
     """The frame in a text message.  Raises Malformed."""
+    if not data.isascii():
+        # Also where the decoder would not look, in what it passes over or keeps as it is.
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            raise Malformed("text must be UTF-8", close_code=CLOSE_NOT_UTF8) from error
     try:
         return _decoder.decode(data)
     except msgspec.ValidationError as error:
-        try:
-            named = _named.decode(data)
-        except (msgspec.DecodeError, RecursionError):
-            raise Malformed(str(error), fatal=False) from error
-        raise Malformed(str(error), fatal=False, ref=named.ref) from error
+        raise _wrong_shape(str(error), data) from error
     except msgspec.DecodeError as error:
-        raise Malformed(f"not JSON: {error}", fatal=True) from error
+        raise Malformed("a frame must be a JSON object", close_code=CLOSE_MALFORMED) from error
     except RecursionError as error:
-        raise Malformed("nested too deep", fatal=True) from error
+        raise Malformed("nested too deep", close_code=CLOSE_MALFORMED) from error
+
+
+def _wrong_shape(reason: str, data: bytes) -> Malformed:
+    detail, at, path = reason.partition(" - at `$.")
+    field = path.rstrip("`") if at else None
+    try:
+        ref = _named.decode(data).ref
+    except (msgspec.DecodeError, RecursionError):
+        ref = None
+    if ref is not None and len(ref) > MAX_REF:
+        ref = None
+    return Malformed(detail[:MAX_DETAIL], ref=ref, field=field)
 
 
 # --- to the client -------------------------------------------------------------------------------

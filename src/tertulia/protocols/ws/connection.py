@@ -30,14 +30,13 @@ from tertulia.ports.ids import Ids
 from tertulia.ports.metrics import Meter, NoMeter
 from tertulia.protocols.ws import codec
 from tertulia.protocols.ws.codec import encode
-from tertulia.sessions.hub import Hub
+from tertulia.sessions.hub import CLOSE_TOO_SLOW, Hub
 from tertulia.sessions.session import Session
 
 PROTOCOL = "websocket"
 
 CLOSE_SIGN_IN = 4000
 CLOSE_TOKEN = 4001
-CLOSE_MALFORMED = 4004
 CLOSE_HEARTBEAT = 4005
 CLOSE_TOO_MANY = 4006
 CLOSE_RATE = 4007
@@ -47,6 +46,18 @@ _log = structlog.get_logger("tertulia.ws")
 
 _PING = b"\x89\x00"
 """An empty ping frame (RFC 6455 §5.5.2)."""
+
+CLOSE_WAIT_S = 1.0
+"""How long the other side has to agree to the end before it is cut off (RFC 6455 §7.1.1)."""
+
+UNSIGNED_BYTES = 65_536
+"""What may wait for a reader that has not signed in."""
+
+LIMITED_MAX = 256
+"""Commands in a row beyond the rate limit, after which the connection ends."""
+
+PAGE = 100
+"""Events that are read at once to bring a session up to date."""
 
 
 class Authenticate(Protocol):
@@ -95,11 +106,14 @@ class Connection(WSListener):
         "busy",
         "close_code",
         "draining",
+        "ended",
         "fragments",
         "heard_at",
         "in_flight",
+        "limited",
         "opened_at",
         "pinged",
+        "room",
         "services",
         "session",
         "token",
@@ -120,6 +134,9 @@ class Connection(WSListener):
         self.in_flight = 0
         self.close_code = 0
         self.draining = False
+        self.ended = False
+        self.limited = 0
+        self.room: asyncio.Future[None] | None = None
         self.opened_at = self.heard_at = services.clock.monotonic()
         self.pinged = False
 
@@ -137,11 +154,13 @@ class Connection(WSListener):
             self.token = None
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.ended = True
         self.services.connections.pop(self, None)
         self.services.meter.closed(PROTOCOL, self.close_code)
         self.waiting = None
         if self.busy is not None:
             self.busy.cancel()
+        self.resume_writing()
         session, self.session = self.session, None
         if session is not None:
             self.services.hub.detach(session)
@@ -149,13 +168,18 @@ class Connection(WSListener):
         self.transport = None
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if self.ended or transport.is_close_frame_sent:
+            # picows ends a connection with is_close_frame_sent; what it parses after that counts no more.
+            if kind == WSMsgType.CLOSE:
+                transport.disconnect()
+            return
         self.heard_at = self.services.clock.monotonic()
         self.pinged = False
-        kind = frame.msg_type
-        if kind == WSMsgType.TEXT:
-            if frame.rsv1 or frame.rsv2 or frame.rsv3:
-                self.close(1002, "stop: no extension was agreed on")
-            elif self.fragments is not None:
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self.close(1002, "stop: no extension was agreed on")
+        elif kind == WSMsgType.TEXT:
+            if self.fragments is not None:
                 self.close(1002, "stop: a message began before the last one ended")
             elif frame.fin:
                 self._message(frame.get_payload_as_bytes())
@@ -164,43 +188,63 @@ class Connection(WSListener):
         elif kind == WSMsgType.CONTINUATION:
             self._continuation(frame)
         elif kind == WSMsgType.CLOSE:
+            self.ended = True
             transport.send_close(WSCloseCode.OK)
             transport.disconnect()
+        elif kind == WSMsgType.PING:
+            payload = frame.get_payload_as_bytes()
+            self._write_bounded(bytes((0x8A, len(payload))) + payload)
         elif kind == WSMsgType.BINARY:
             self.close(1003, "stop: frames are text")
 
     def pause_writing(self) -> None:
-        """The hub looks at the backlog itself."""
+        """More waits than the network takes: what is being replayed waits too."""
+        if self.room is None and not self.ended:
+            self.room = asyncio.get_running_loop().create_future()
 
     def resume_writing(self) -> None:
         """See `pause_writing`."""
+        room, self.room = self.room, None
+        if room is not None and not room.done():
+            room.set_result(None)
 
     # --- the sink of a session -------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """Raw frames, header included."""
-        if self.transport is not None:
+        if self.transport is not None and not self.ended:
             self.transport.underlying_transport.write(data)
 
     def backlog(self) -> int:
         return 0 if self.transport is None else self.transport.underlying_transport.get_write_buffer_size()
 
     def close(self, code: int, reason: str) -> None:
-        """Send the close frame; a reader that takes nothing is cut off instead of waited for."""
+        """Send the close frame, after the answers that are ready, and wait a moment for the other side's:
+        bytes that it is sending meanwhile would otherwise make the network drop ours."""
         transport = self.transport
         self.waiting = None
-        if transport is None or transport.is_disconnected:
+        if transport is None or transport.is_disconnected or self.ended:
             return
+        ready = b""
+        if self.session is not None:
+            ready = b"".join(self.session.out)
+            self.services.hub.detach(self.session)
+        self.ended = True
         self.close_code = code
+        self.fragments = None
         text = reason.encode()[:123]
         payload = code.to_bytes(2, "big") + text
-        stuck = self.backlog() > 0
-        transport.underlying_transport.write(bytes((0x88, len(payload))) + payload)
-        if stuck:
-            loop = asyncio.get_running_loop()
-            loop.call_later(1.0, transport.underlying_transport.abort)
+        underlying = transport.underlying_transport
+        underlying.write(ready + bytes((0x88, len(payload))) + payload)
+        asyncio.get_running_loop().call_later(CLOSE_WAIT_S, underlying.abort)
+
+    def _write_bounded(self, data: bytes) -> None:
+        """Write to someone whose backlog nobody else looks at."""
+        limit = UNSIGNED_BYTES if self.session is None else self.services.hub.outbox_bytes
+        if self.backlog() > limit:
+            self.close(CLOSE_TOO_SLOW, "reconnect: this reader is too slow")
         else:
-            transport.disconnect()
+            self.write(data)
 
     def drain(self) -> bool:
         """Take no more; whether all that was taken has its answer."""
@@ -216,8 +260,6 @@ class Connection(WSListener):
             self.close(CLOSE_SIGN_IN, "reconnect: sign in first")
         elif now - self.heard_at > 2 * limits.heartbeat_s:
             self.close(CLOSE_HEARTBEAT, "reconnect: nothing was heard")
-            if self.transport is not None:
-                self.transport.underlying_transport.abort()
         elif now - self.heard_at > limits.heartbeat_s and not self.pinged:
             self.pinged = True
             self.write(_PING)
@@ -244,7 +286,7 @@ class Connection(WSListener):
         try:
             frame = codec.decode(data)
         except codec.Malformed as malformed:
-            self._malformed(malformed, data)
+            self._malformed(malformed)
             return
         if (
             type(frame) is SendMessage
@@ -255,17 +297,21 @@ class Connection(WSListener):
             return
         self._enqueue(frame)
 
-    def _malformed(self, malformed: codec.Malformed, data: bytes) -> None:
-        if not malformed.fatal:
-            refusal = Refusal("malformed", malformed.detail)
-            self._refuse(refusal, malformed.ref)
+    def _malformed(self, malformed: codec.Malformed) -> None:
+        if malformed.close_code:
+            self.close(malformed.close_code, f"stop: {malformed.detail}")
             return
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            self.close(1007, "stop: text must be UTF-8")
-        else:
-            self.close(CLOSE_MALFORMED, "stop: a frame must be a JSON object")
+        self._refuse(Refusal("malformed", malformed.detail, field=malformed.field), malformed.ref)
+        if self.session is None:
+            self.close(CLOSE_SIGN_IN, "stop: sign in first")
+        elif self.services.admit(self.session.caller, "malformed") is not None:
+            self._limited()
+
+    def _limited(self) -> None:
+        """Once more than the limit allows; who does not slow down is sent away."""
+        self.limited += 1
+        if self.limited > LIMITED_MAX:
+            self.close(CLOSE_RATE, "reconnect: later, and slower")
 
     def _send_now(self, session: Session, command: SendMessage) -> bool:
         services = self.services
@@ -273,19 +319,21 @@ class Connection(WSListener):
             return False
         caller = session.caller
         refusal = services.admit(caller, "message.send")
-        if refusal is None:
-            try:
-                future = services.messages.send_now(caller, command)
-            except Refusal as why:
-                refusal = why
-            else:
-                if future is None:
-                    return False
-                self.in_flight += 1
-                future = asyncio.ensure_future(future)
-                future.add_done_callback(lambda done: self._sent(session, command, done))
-                return True
-        self._refuse(refusal, command.ref)
+        if refusal is not None:
+            self._refuse(refusal, command.ref)
+            self._limited()
+            return True
+        self.limited = 0
+        try:
+            future = services.messages.send_now(caller, command)
+        except Refusal as why:
+            self._refuse(why, command.ref)
+            return True
+        if future is None:
+            return False
+        self.in_flight += 1
+        future = asyncio.ensure_future(future)
+        future.add_done_callback(lambda done: self._sent(session, command, done))
         return True
 
     def _sent(self, session: Session, command: SendMessage, done: asyncio.Future[Committed]) -> None:
@@ -338,8 +386,14 @@ class Connection(WSListener):
         if session is None:
             self.close(CLOSE_SIGN_IN, "reconnect: sign in first")
             return
+        refusal = self.services.admit(session.caller, str(frame.__struct_config__.tag))
+        if refusal is not None:
+            self._limited()
+            raise refusal
+        self.limited = 0
         if isinstance(frame, Command):
-            await self._command(session, frame)
+            accepted = await self.services.registry.dispatch(session.caller, frame)
+            self._answer(encode(codec.Ack(ref=frame.ref, result=accepted)))
             return
         match frame:
             case codec.Ping():
@@ -347,7 +401,11 @@ class Connection(WSListener):
                 self._answer(encode(pong))
             case codec.Resume():
                 self.services.hub.hold(session)
-                await self._replay(session, frame.positions, frame.generation)
+                try:
+                    await self._replay(session, frame.positions, frame.generation, {})
+                finally:
+                    if session.held is not None:
+                        self.services.hub.release(session, {})
             case codec.EventsRead():
                 await self._events(session, frame)
             case codec.Refresh():
@@ -359,14 +417,6 @@ class Connection(WSListener):
                 self._answer(encode(codec.Done(ref=frame.ref)))
             case _:
                 raise Refusal("unsupported", "No such frame.")
-
-    async def _command(self, session: Session, command: Command) -> None:
-        name = str(command.__struct_config__.tag)
-        refusal = self.services.admit(session.caller, name)
-        if refusal is not None:
-            raise refusal
-        accepted = await self.services.registry.dispatch(session.caller, command)
-        self._answer(encode(codec.Ack(ref=command.ref, result=accepted)))
 
     # --- signing in ------------------------------------------------------------------------------
 
@@ -384,27 +434,38 @@ class Connection(WSListener):
         services.hub.hold(session)
         services.hub.attach(session)
         services.presence.opened(caller.user, session.id)
+        try:
+            await self._open(session, frame)
+        except Exception:
+            # Not half signed in: the client may try again.
+            if self.session is session:
+                self.session = None
+                services.hub.detach(session)
+                self._offline(session)
+            raise
+
+    async def _open(self, session: Session, frame: codec.SignIn) -> None:
+        services = self.services
+        caller = session.caller
         opening = await services.sync.opening(caller)
-        services.hub.follow(session, opening.rooms, opening.blocked)
-        session.receipts = opening.receipts
+        services.hub.follow(session, opening.rooms, opening.blocked, receipts=opening.receipts)
         # Read anew now that live events are held: nothing falls between the two.
-        heads = await services.sync.heads([head.log for head in opening.heads])
-        self._answer(
-            encode(
-                codec.Hello(
-                    session=session.id,
-                    tenant=caller.tenant,
-                    user=caller.user,
-                    device=caller.device,
-                    generation=services.sync.generation,
-                    at=services.clock.now_ms(),
-                    expires_at=expires_at,
-                    heartbeat_ms=int(services.limits.heartbeat_s * 1000),
-                    limits={"frame_bytes": services.limits.frame_bytes, "replay": services.limits.replay},
-                    heads=[codec.head_doc(head) for head in heads],
-                )
-            )
+        logs = [head.log for head in opening.heads if head.room in session.rooms]
+        logs += [room for room in session.rooms if room not in opening.rooms]
+        heads = await services.sync.heads(logs)
+        hello = codec.Hello(
+            session=session.id,
+            tenant=caller.tenant,
+            user=caller.user,
+            device=caller.device,
+            generation=services.sync.generation,
+            at=services.clock.now_ms(),
+            expires_at=session.expires_at_ms,
+            heartbeat_ms=int(services.limits.heartbeat_s * 1000),
+            limits={"frame_bytes": services.limits.frame_bytes, "replay": services.limits.replay},
+            heads=[codec.head_doc(head) for head in heads],
         )
+        self._answer(encode(hello))
         covered = {head.log: head.last_seq for head in heads}
         if frame.positions is not None:
             await self._replay(session, frame.positions, frame.generation, covered)
@@ -416,49 +477,79 @@ class Connection(WSListener):
         session: Session,
         positions: dict[str, int],
         generation: str | None,
-        covered: dict[str, int] | None = None,
+        covered: dict[str, int],
     ) -> None:
         services = self.services
-        sent: dict[str, int] = dict(covered or {})
         if generation is not None and generation != services.sync.generation:
             self._answer(encode(codec.Resync(generation=services.sync.generation)))
-            services.hub.release(session, sent)
+            services.hub.release(session, covered)
             return
+        sent = dict(covered)
         for log, position in positions.items():
-            if sent.get(log) == position:
+            last = covered.get(log)
+            if last is not None and position >= last:
                 continue
             try:
-                last = await self._replay_log(session, log, position)
-            except Refusal:
+                if last is None:
+                    last = await services.sync.head(session.caller, log)
+                await self._replay_log(session, log, position, last)
+            except Refusal as refusal:
+                if refusal.code != "not_found":
+                    raise
                 # Not theirs to read (any more): it is not among the heads either.
                 continue
-            sent[log] = max(last, sent.get(log, 0))
+            sent[log] = last
         self._answer(encode(codec.Resumed()))
         services.hub.release(session, sent)
 
-    async def _replay_log(self, session: Session, log: str, position: int) -> int:
-        limit = self.services.limits.replay
-        events = await self.services.sync.events(session.caller, log, position, limit + 1)
-        if len(events) > limit:
-            heads = await self.services.sync.head(session.caller, log)
-            gap = codec.Truncated(conversation=log, from_=position + 1, to=heads)
+    async def _replay_log(self, session: Session, log: str, position: int, last: int) -> None:
+        """What follows `position` up to `last`, no faster than the reader takes it."""
+        if last - position > self.services.limits.replay:
+            gap = codec.Truncated(conversation=log, from_=position + 1, to=last)
             self._answer(encode(gap))
-            return heads
-        for event in events:
-            self._answer(encode(codec.event_frame(event)))
-        return events[-1].seq if events else position
+            return
+        while position < last and not self.ended:
+            events = await self.services.sync.events(
+                session.caller, log, position, min(PAGE, last - position)
+            )
+            if not events:
+                return
+            size = 0
+            for event in events:
+                data = encode(codec.event_frame(event))
+                self._answer(data)
+                size += len(data)
+                if size > UNSIGNED_BYTES:
+                    size = 0
+                    await self._room(session)
+            position = events[-1].seq
+            if self.room is not None:
+                await self._room(session)
+
+    async def _room(self, session: Session) -> None:
+        self.services.hub.write(session)
+        if self.room is not None:
+            await asyncio.shield(self.room)
 
     async def _events(self, session: Session, frame: codec.EventsRead) -> None:
-        events = await self.services.sync.events(
-            session.caller, frame.conversation, frame.after, frame.limit + 1
-        )
-        page = events[: frame.limit]
-        answer = codec.EventsFrame(
-            ref=frame.ref,
-            conversation=frame.conversation,
-            events=[msgspec.Raw(codec.payload(codec.event_frame(event))) for event in page],
-            more=len(events) > frame.limit,
-        )
+        page: list[msgspec.Raw] = []
+        size, after, more = 0, frame.after, True
+        while more and len(page) < frame.limit:
+            wanted = min(PAGE, frame.limit - len(page))
+            events = await self.services.sync.events(session.caller, frame.conversation, after, wanted + 1)
+            more = len(events) > wanted
+            for event in events[:wanted]:
+                data = codec.payload(codec.event_frame(event))
+                size += len(data)
+                if page and size > self.services.hub.outbox_bytes // 4:
+                    more = True
+                    break
+                page.append(msgspec.Raw(data))
+                after = event.seq
+            else:
+                continue
+            break
+        answer = codec.EventsFrame(ref=frame.ref, conversation=frame.conversation, events=page, more=more)
         self._answer(encode(answer))
 
     async def _refresh(self, session: Session, frame: codec.Refresh) -> None:
@@ -481,7 +572,7 @@ class Connection(WSListener):
         if self.session is not None:
             self.services.hub.send(self.session, data)
         else:
-            self.write(data)
+            self._write_bounded(data)
 
     def _offline(self, session: Session) -> None:
         services = self.services

@@ -19,6 +19,10 @@ from tertulia.protocols.ws.connection import Connection, Services
 _Base: Any = _picows.WSProtocol  # pyright: ignore - compiled, and without type information
 READ_BUFFER = 2048
 HANDSHAKE_S = 10
+REQUEST_MAX = 16_000
+"""Bytes of an upgrade request; picows ends what is longer without a word."""
+
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class _Quiet:
@@ -39,6 +43,24 @@ def bearer(request: WSUpgradeRequest) -> str | None:
     """The token of an `Authorization: Bearer` header (RFC 6750 §2.1), None without one."""
     scheme, _, token = str(request.headers.get("authorization", "")).partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def one_connection_header(request: bytes) -> bytes:
+    """The request with a Connection header that names the upgrade alone.
+
+    It is a list (RFC 9110 §7.6.1) in which browsers write `keep-alive` too, or several headers; picows
+    wants one word."""
+    head, *lines = request.split(b"\r\n")
+    kept: list[bytes] = []
+    options: list[bytes] = []
+    for line in lines:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"connection":
+            options += [option.strip().lower() for option in value.split(b",")]
+        else:
+            kept.append(line)
+    upgrades = [b"connection: upgrade"] if b"upgrade" in options else []
+    return b"\r\n".join((head, *upgrades, *kept))
 
 
 def make_protocol(services: Services, path: str = "/v1/ws") -> type[asyncio.BaseProtocol]:
@@ -65,7 +87,7 @@ def make_protocol(services: Services, path: str = "/v1/ws") -> type[asyncio.Base
                 20,
                 20,
                 WSAutoPingStrategy.PING_WHEN_IDLE,
-                True,  # auto pong
+                False,  # auto pong: Connection answers, and looks at what waits already
                 services.limits.frame_bytes,
                 None,  # extra headers
                 READ_BUFFER,
@@ -82,7 +104,11 @@ def make_protocol(services: Services, path: str = "/v1/ws") -> type[asyncio.Base
 
         def data_received(self, data: bytes) -> None:
             """uvicorn replays the upgrade request here."""
-            view = memoryview(data)
+            if len(data) > REQUEST_MAX:
+                self.transport.underlying_transport.write(TOO_LARGE)
+                self.transport.disconnect()
+                return
+            view = memoryview(one_connection_header(data))
             while view:
                 buffer = self.get_buffer(-1)
                 count = min(len(buffer), len(view))
