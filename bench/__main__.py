@@ -10,6 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import msgspec
+
 from bench import machine, programs
 from bench.context import Bench
 from bench.kinds import Run, all_benches
@@ -38,7 +40,7 @@ def measure(name: str, run: Run, cores: machine.Cores, keep: bool) -> list[Row]:
             shutil.rmtree(folder, ignore_errors=True)
     note = others.note()
     if note:
-        rows[0] = Row(**{**{f: getattr(rows[0], f) for f in Row.__struct_fields__}, "method": rows[0].method + note})
+        rows[0] = msgspec.structs.replace(rows[0], method=rows[0].method + note)
     sys.stdout.write(f"\n{name} ({time.monotonic() - began:.0f} s){note}\n{table(rows)}\n")
     sys.stdout.flush()
     return rows
@@ -59,12 +61,13 @@ class _Others:
         return sum(core.busy for core in spent) - ours, sum(core.stolen for core in spent)
 
     def note(self) -> str:
-        """"" when the machine was quiet."""
+        """ "" when the machine was quiet."""
         room = (time.monotonic() - self._began) * len(self._cores)
         foreign, stolen = ((now - then) / room for now, then in zip(self._now(), self._before, strict=True))
         if foreign < MUCH and stolen < MUCH:
             return ""
-        return f"; the machine was not quiet: others used {foreign:.0%} of these cores, the host took {stolen:.0%}"
+        used = f"others used {foreign:.0%} of these cores, the host took {stolen:.0%}"
+        return f"; the machine was not quiet: {used}"
 
 
 def main() -> int:

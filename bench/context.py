@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -31,20 +31,20 @@ class Bench:
 
     def world(self, spec: Spec) -> Made:
         """Fill the data folder of the server that `server` will start."""
-        asked = self.folder / "spec.json"
+        asked, made = self.folder / "spec.json", self.folder / "made.json"
         asked.write_bytes(msgspec.json.encode(spec))
-        made = programs.module("bench.world", [asked, self.folder / "data"], self.cores.load, 180)
-        return msgspec.json.decode(made, type=Made)
+        programs.module("bench.world", [asked, self.folder / "data", made], self.cores.load, 180)
+        return msgspec.json.decode(made.read_bytes(), type=Made)
 
     @contextlib.contextmanager
-    def server(self, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+    def server(self, env: Mapping[str, str] | None = None) -> Generator[Server]:
         """`tertulia serve` over that folder, on its core."""
         log = self.folder / "server.log"
         with programs.tertulia(self.folder / "data", self.cores.server, log, env) as server:
             yield server
 
     @contextlib.contextmanager
-    def bare_fanout(self) -> Iterator[Server]:
+    def bare_fanout(self) -> Generator[Server]:
         """The bare C program, on the server's core."""
         with programs.kernel_fanout(self.cores.server, self.folder / "kernel_fanout.log") as server:
             yield server

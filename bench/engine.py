@@ -39,7 +39,9 @@ def open_database(folder: Path) -> apsw.Connection:
     return connection
 
 
-def write(connection: apsw.Connection, jobs: queue.SimpleQueue[Job | None], loop: asyncio.AbstractEventLoop) -> None:
+def write(
+    connection: apsw.Connection, jobs: queue.SimpleQueue[Job | None], loop: asyncio.AbstractEventLoop
+) -> None:
     """Commit all that waits, again and again, until None comes."""
 
     def done(futures: list[asyncio.Future[None]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def cores() -> Cores:
 
 
 @contextmanager
-def on_core(core: int) -> Iterator[None]:
+def on_core(core: int) -> Generator[None]:
     """Children started inside run on this core only, from their first instruction on."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})

@@ -9,9 +9,9 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
-from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen before
+from matplotlib import pyplot as plt
 
-from bench.rows import Row, number  # noqa: E402
+from bench.rows import Row, number
 
 _GOOD, _BAD, _LINE = "#2f7d6b", "#b5482f", "#30343b"
 
@@ -39,7 +39,7 @@ def draw(path: Path, rows: Sequence[Row], machine: str) -> None:
     for place, row in zip(places, judged, strict=True):
         what, _, sense = row.unit.rpartition(", ")
         text = f" {number(row.value)} {what}\n ({sense} {number(row.goal)})"
-        axes.text(margins[place], place, text, va="center", fontsize=8, color=_LINE)
+        axes.text(max(1.0, margins[place]), place, text, va="center", fontsize=8, color=_LINE)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.set_title("Tertulia, make bench", loc="left", fontweight="bold")

@@ -10,10 +10,11 @@ import msgspec
 TEXT_SIZE = 200
 
 # The same words, and below the same rule, as in c/common.c.
-_WORDS = (
+_TEXT = (
     "the morning we should bring coffee and read about rivers today when you have time to answer please "
     "look at second page of our plan it says where they train stops for"
-).split()
+)
+_WORDS = tuple(_TEXT.split())
 
 
 def text_of(writer: int, n: int) -> str:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -47,7 +47,11 @@ def build() -> None:
         if target.exists() and target.stat().st_mtime > newest:
             continue
         done = subprocess.run(
-            [compiler, *_FLAGS, "-o", target, *sources], capture_output=True, text=True, timeout=120, check=False
+            [compiler, *_FLAGS, "-o", target, *sources],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         if done.returncode:
             raise BenchFailed(f"{name} does not compile: {done.stderr.strip()}")
@@ -63,7 +67,9 @@ def free_port() -> int:
 class Child:
     """A started program; its output is in `log`."""
 
-    def __init__(self, args: Sequence[str | Path], core: int, log: Path, env: Mapping[str, str] | None = None):
+    def __init__(
+        self, args: Sequence[str | Path], core: int, log: Path, env: Mapping[str, str] | None = None
+    ):
         self.log = log
         with log.open("wb") as output, on_core(core):
             self.process = subprocess.Popen(
@@ -110,7 +116,7 @@ class Server(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def tertulia(data: Path, core: int, log: Path, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+def tertulia(data: Path, core: int, log: Path, env: Mapping[str, str] | None = None) -> Generator[Server]:
     """`tertulia serve` on a free port, ready; stopped at the end.
 
     The limits on how often one user may do something are off: what is asked is how fast the server is.
@@ -148,7 +154,7 @@ def _ready(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def kernel_fanout(core: int, log: Path) -> Iterator[Server]:
+def kernel_fanout(core: int, log: Path) -> Generator[Server]:
     """The bare C program that fan-out is measured against."""
     port = free_port()
     child = Child([BUILD / "kernel_fanout", str(port)], core, log)
@@ -182,7 +188,12 @@ def load(kind: str, server: Server, plan: Path, core: int, *, timeout: float, **
     with on_core(core):
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
             )
         except subprocess.TimeoutExpired as late:
             raise BenchFailed(f"the load did not end within {timeout:.0f} s") from late

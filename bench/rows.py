@@ -31,7 +31,9 @@ Sense = Literal["at least", "at most"]
 def judged(name: str, value: float, unit: str, sense: Sense, goal: float, method: str) -> Row:
     """A row with a goal; the unit tells which way is good."""
     holds = value >= goal if sense == "at least" else value <= goal
-    return Row(name=name, value=rounded(value), unit=f"{unit}, {sense}", goal=goal, holds=holds, method=method)
+    return Row(
+        name=name, value=rounded(value), unit=f"{unit}, {sense}", goal=goal, holds=holds, method=method
+    )
 
 
 def stated(name: str, value: float, unit: str, method: str = "") -> Row:

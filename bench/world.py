@@ -1,4 +1,4 @@
-"""A prepared world: `python -m bench.world SPEC DATA` fills a data folder and prints what it made.
+"""A prepared world: `python -m bench.world SPEC DATA MADE` fills a data folder and writes what it made.
 
 It builds the program as the server does and uses the same commands as people, so that what a bench
 meets is what the program itself writes.  It ends before the server starts.
@@ -141,7 +141,7 @@ def main() -> None:
     spec = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Spec)
     data = Path(sys.argv[2])
     data.mkdir(parents=True)
-    sys.stdout.write(msgspec.json.encode(uvloop.run(make(spec, data))).decode())
+    Path(sys.argv[3]).write_bytes(msgspec.json.encode(uvloop.run(make(spec, data))))
 
 
 if __name__ == "__main__":

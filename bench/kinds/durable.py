@@ -53,12 +53,13 @@ def durable_sends(bench: Bench) -> list[Row]:
         for a, b in zip(ours, alone, strict=True)
     )
     method = (
-        f"{WRITERS} sessions, each sending 200-byte texts with a client_id to one other person in a conversation "
-        f"of their own, one send outstanding each; acknowledged sends per second of the server's one core, "
-        f"divided by rows per second of bench/engine.py on the same core: {WRITERS} asyncio producers, one "
-        f"writer thread, SQLite by apsw, WAL, synchronous=FULL, group commit, 200-byte rows with two unique "
-        f"indexes; {ROUNDS} rounds of {MEASURE_S:.0f} s each in turn, median; every acknowledgement, seq and "
-        f"body checked, all of them at the other person; {bench.where}"
+        f"{WRITERS} sessions, each sending 200-byte texts with a client_id to one other person in a "
+        "conversation of their own, one send outstanding each; acknowledged sends per second of the "
+        f"server's one core, divided by rows per second of bench/engine.py on the same core: {WRITERS} "
+        "asyncio producers, one writer thread, SQLite by apsw, WAL, synchronous=FULL, group commit, "
+        f"200-byte rows with two unique indexes; {ROUNDS} rounds of {MEASURE_S:.0f} s each in turn, "
+        "median; every acknowledgement, seq and body checked, all of them at the other person; "
+        f"{bench.where}"
     )
     name = bench.name
 

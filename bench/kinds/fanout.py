@@ -57,12 +57,12 @@ def fanout(bench: Bench, *, window: int, goal: float) -> list[Row]:
         return median(figure(run, name) for run in runs)
 
     method = (
-        f"{READERS} WebSocket sessions in one group, 200-byte texts (frames of {frame:.0f} bytes), {window} "
-        f"publishes outstanding from one more session, each written on its own and over when acknowledged "
-        f"(logged with fsync) and received by all; deliveries to the readers per CPU second of the server (all "
-        f"threads), divided by those of bench/c/kernel_fanout.c for frames of the same size and as many "
-        f"sockets, one send a frame; {ROUNDS} rounds of {MEASURE_S:.0f} s each in turn, median; every seq and "
-        f"body checked at every reader; {bench.where}"
+        f"{READERS} WebSocket sessions in one group, 200-byte texts (frames of {frame:.0f} bytes), "
+        f"{window} publishes outstanding from one more session, each written on its own and over when "
+        "acknowledged (logged with fsync) and received by all; deliveries to the readers per CPU second "
+        "of the server (all threads), divided by those of bench/c/kernel_fanout.c for frames of the same "
+        f"size and as many sockets, one send a frame; {ROUNDS} rounds of {MEASURE_S:.0f} s each in turn, "
+        f"median; every seq and body checked at every reader; {bench.where}"
     )
     name = bench.name
     return [

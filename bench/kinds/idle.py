@@ -93,9 +93,10 @@ def idle_memory(bench: Bench) -> list[Row]:
         after, _ = machine.resident(server.pid)
     each = (rss - rss0) / SESSIONS
     method = (
-        f"growth of the server's resident memory (RSS) from after {FIRST} sessions came and went to {SESSIONS} "
-        f"sessions signed in and idle for {SETTLE_S:.0f} s, divided by {SESSIONS}; each session is of a user of "
-        f"its own, a member of one direct conversation and of one group of {GROUP}; {bench.where}"
+        f"growth of the server's resident memory (RSS) from after {FIRST} sessions came and went to "
+        f"{SESSIONS} sessions signed in and idle for {SETTLE_S:.0f} s, divided by {SESSIONS}; each session "
+        f"is of a user of its own, a member of one direct conversation and of one group of {GROUP}; "
+        f"{bench.where}"
     )
     name = bench.name
     return [

@@ -18,7 +18,8 @@ GOAL_MS = 25.0
 def latency(bench: Bench) -> list[Row]:
     """Acknowledgement and last delivery, from the moment at which each send was due."""
     rooms = [
-        Room(kind="group", members=list(range(group * MEMBERS, (group + 1) * MEMBERS))) for group in range(GROUPS)
+        Room(kind="group", members=list(range(group * MEMBERS, (group + 1) * MEMBERS)))
+        for group in range(GROUPS)
     ]
     made = bench.world(Spec(users=GROUPS * MEMBERS, rooms=rooms))
     lines = plan.write(
@@ -31,10 +32,11 @@ def latency(bench: Bench) -> list[Row]:
     with bench.server() as server:
         got = bench.load("latency", server, lines, timeout=120, rate=RATE, warm=WARM_S, measure=MEASURE_S)
     method = (
-        f"open loop: {RATE} sends a second of 200-byte texts for {MEASURE_S:.0f} s, each at its fixed time, in "
-        f"turn into {GROUPS} groups of {MEMBERS} ({GROUPS * MEMBERS} sessions, every member sends); timed from "
-        f"when the send was due to its acknowledgement (after the fsync), and to the last of the other "
-        f"{MEMBERS - 1} members; every seq and body checked at every member; {bench.where}"
+        f"open loop: {RATE} sends a second of 200-byte texts for {MEASURE_S:.0f} s, each at its fixed "
+        f"time, in turn into {GROUPS} groups of {MEMBERS} ({GROUPS * MEMBERS} sessions, every member "
+        "sends); timed from when the send was due to its acknowledgement (after the fsync), and to the "
+        f"last of the other {MEMBERS - 1} members; every seq and body checked at every member; "
+        f"{bench.where}"
     )
     name = bench.name
     return [
@@ -46,9 +48,13 @@ def latency(bench: Bench) -> list[Row]:
         stated(f"{name}.last_p99", figure(got, "last_p99_ms"), "ms to the last member, p99"),
         stated(f"{name}.last_max", figure(got, "last_max_ms"), "ms to the last member, longest"),
         stated(
-            f"{name}.server_cpu", figure(got, "server_cpu") / figure(got, "seconds"), "of the server's core used"
+            f"{name}.server_cpu",
+            figure(got, "server_cpu") / figure(got, "seconds"),
+            "of the server's core used",
         ),
-        stated(f"{name}.latest_send", figure(got, "latest_send_ms"), "ms by which the load sent late, at most"),
+        stated(
+            f"{name}.latest_send", figure(got, "latest_send_ms"), "ms by which the load sent late, at most"
+        ),
     ]
 
 

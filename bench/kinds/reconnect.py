@@ -21,7 +21,8 @@ def reconnect(bench: Bench) -> list[Row]:
     if limit < CLIENTS + 200:
         raise BenchFailed(f"{limit} open files are allowed here and {CLIENTS + 200} are needed")
     rooms = [
-        Room(kind="group", members=list(range(n, n + GROUP)), messages=MESSAGES) for n in range(0, CLIENTS, GROUP)
+        Room(kind="group", members=list(range(n, n + GROUP)), messages=MESSAGES)
+        for n in range(0, CLIENTS, GROUP)
     ]
     made = bench.world(Spec(users=CLIENTS, rooms=rooms))
     lines: list[plan.Line] = []
@@ -51,19 +52,23 @@ def reconnect(bench: Bench) -> list[Row]:
     if figure(got, "missed_events") != CLIENTS * MISSED:
         raise BenchFailed(f"{figure(got, 'missed_events'):.0f} missed events came, not {CLIENTS * MISSED}")
     method = (
-        f"{CLIENTS} clients connect in the same moment to a server that was just started, sign in with their "
-        f"positions, and get hello, the {MISSED} events each missed in a group of {GROUP} (every seq and body "
-        f"checked) and `resumed`; seconds from the first connect to the last `resumed`, no error answer and no "
-        f"lost connection allowed; {bench.where}"
+        f"{CLIENTS} clients connect in the same moment to a server that was just started, sign in with "
+        f"their positions, and get hello, the {MISSED} events each missed in a group of {GROUP} (every seq "
+        "and body checked) and `resumed`; seconds from the first connect to the last `resumed`, no error "
+        f"answer and no lost connection allowed; {bench.where}"
     )
     name = bench.name
     return [
-        judged(name, figure(got, "resumed_last_s"), "s until the last has resumed", "at most", GOAL_S, method),
+        judged(
+            name, figure(got, "resumed_last_s"), "s until the last has resumed", "at most", GOAL_S, method
+        ),
         stated(f"{name}.p50", figure(got, "resumed_p50_s"), "s until half have resumed"),
         stated(f"{name}.hello_last", figure(got, "hello_last_s"), "s until the last was greeted"),
         stated(f"{name}.errors", troubles, "error answers and lost connections"),
         stated(
-            f"{name}.cpu", figure(got, "server_cpu") / CLIENTS * 1e6, "microseconds of server CPU for each client"
+            f"{name}.cpu",
+            figure(got, "server_cpu") / CLIENTS * 1e6,
+            "microseconds of server CPU for each client",
         ),
     ]
 
