@@ -1,0 +1,28 @@
+"""The scenarios, by name, in the order in which they are run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Protocol
+
+from tests.torture.scenarios.crash import kill, power, power_without_sync
+from tests.torture.scenarios.fatal_sync import fatal_sync
+from tests.torture.scenarios.one_order import one_order
+from tests.torture.scenarios.same_client_id import same_client_id
+from tests.torture.scene import Result
+
+
+class Scenario(Protocol):
+    """Runs in a folder of its own, which must not exist yet, and ends in time."""
+
+    def __call__(self, folder: Path, seed: int, *, short: bool) -> Awaitable[Result]: ...
+
+
+SCENARIOS: dict[str, tuple[Scenario, ...]] = {
+    "kill": (kill,),
+    "power": (power, power_without_sync),
+    "fatal_sync": (fatal_sync,),
+    "same_client_id": (same_client_id,),
+    "one_order": (one_order,),
+}
