@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tertulia.adapters.sqlite.store import DATABASE
-from tertulia.bootstrap.keys import SECRET_FILE
-from tertulia.cli.backup import Manifest
-from tertulia.cli.backup import restore as restore_file
-from tertulia.cli.backup import write as write_file
 from tertulia.cli.failure import USAGE, Failure
 from tertulia.cli.options import Data, Json, SettingsFile, Where
 from tertulia.cli.output import note, print_json
 from tertulia.cli.reach import reach
 from tertulia.protocols.control import requests as r
+
+if TYPE_CHECKING:
+    from tertulia.cli.backup import Manifest
 
 
 def backup(
@@ -30,6 +28,10 @@ def backup(
     """Write everything to one file, while the server runs or not.
 
     It holds the secret that signs tokens, and every message: keep it as you keep the data folder."""
+    from tertulia.adapters.sqlite.store import DATABASE
+    from tertulia.bootstrap.keys import SECRET_FILE
+    from tertulia.cli.backup import write as write_file
+
     where = Where(settings=settings, data=data)
     chosen = where.load()
     folder = Path(chosen.data)
@@ -58,6 +60,8 @@ def restore(
     json: Json = False,
 ) -> None:
     """Put a backup into an empty folder.  Clients notice, and fetch everything anew."""
+    from tertulia.cli.backup import restore as restore_file
+
     manifest = restore_file(file, data)
     _tell(manifest, json=json)
     if not json:
@@ -65,7 +69,7 @@ def restore(
 
 
 def _check_room(folder: Path, file: Path) -> None:
-    size = sum(path.stat().st_size for path in folder.glob(DATABASE + "*"))
+    size = sum(path.stat().st_size for path in folder.glob("tertulia.sqlite3*"))
     for where in (folder, file.absolute().parent):
         free = shutil.disk_usage(where).free
         if free < size * 1.1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -47,6 +48,8 @@ def serve(
 def main() -> None:
     """Entry point.  Exit codes: 0 done, 1 refused or a check failed, 2 usage or settings, 3 port, folder
     or server not to be had."""
+    # Nobody else of this machine may read what is written.
+    os.umask(0o077)
     try:
         app(exit_on_error=False)
     except cyclopts.CycloptsError:

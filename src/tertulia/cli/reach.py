@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import socket
 import time
 from collections.abc import Callable, Generator
@@ -20,8 +19,8 @@ from tertulia.cli.failure import REFUSED, UNAVAILABLE, Failure
 from tertulia.config import Settings
 from tertulia.domain.errors import Refusal
 from tertulia.protocols.control import codec
+from tertulia.protocols.control.place import SOCKET, reachable
 from tertulia.protocols.control.requests import Request
-from tertulia.protocols.control.server import SOCKET, reachable
 
 T = TypeVar("T")
 
@@ -55,7 +54,6 @@ def reach(settings: Settings) -> Generator[Line]:
 
     Raises Failure: no data there, or a process that has the folder and does not answer."""
     folder = Path(settings.data)
-    os.umask(0o077)
     if not (folder / DATABASE).exists():
         raise Failure(
             f"There is no data in {folder}. Start the server once, or name the folder with --data.", REFUSED

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import resource
 import signal
 import socket
 import ssl
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,9 +32,13 @@ FDS_BESIDE: Final = 256
 class _Server(uvicorn.Server):
     """uvicorn, with our drain before its own, and signals that end in an orderly exit."""
 
-    def __init__(self, config: uvicorn.Config, program: Program, seconds: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, program: Program, seconds: float, started: Callable[[], None]
+    ) -> None:
+        """`started` is called once it serves, and a signal stops it."""
         super().__init__(config)
         self._program = program
+        self._told = started
         self._seconds = seconds
 
     @contextlib.contextmanager
@@ -55,6 +58,11 @@ class _Server(uvicorn.Server):
     def _signalled(self) -> None:
         self.force_exit = self.should_exit
         self.should_exit = True
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._told()
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
         log = structlog.get_logger("tertulia")
@@ -176,11 +184,12 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
         except (OSError, ssl.SSLError) as error:
             raise Failure(f"TLS cannot be set up: {error}.", USAGE) from None
         await program.start()
-        _announce(settings, shown_address(settings, sockets[0]))
+        address = shown_address(settings, sockets[0])
         # What was made until here stays; the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        await _Server(config, program, settings.drain_s).serve(sockets)
+        server = _Server(config, program, settings.drain_s, lambda: _announce(settings, address))
+        await server.serve(sockets)
     finally:
         await program.stop()
     structlog.get_logger("tertulia").info("serve.stopped")
@@ -191,8 +200,6 @@ def serve(settings: Settings, *, demo: bool = False) -> None:
 
     Raises Failure: the port or folder is in use, or cannot be used."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    # Nobody else of this machine may read what is written.
-    os.umask(0o077)
     allow_files(settings.max_sessions)
     sockets = _listen(settings)
     try:

@@ -6,25 +6,21 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
 from tertulia.domain.errors import Refusal
 from tertulia.protocols.control import codec
 from tertulia.protocols.control.dispatch import Control, remove_leftovers
+from tertulia.protocols.control.place import SOCKET, reachable
 from tertulia.protocols.control.requests import Snapshot
 
-SOCKET: Final = "control"
 MAX_CONNECTIONS: Final = 8
 IDLE_S: Final = 60.0
 HELD_S: Final = 6 * 3600.0
 """How long somebody may take to copy a snapshot."""
 
 HOLDS: Final = str(Snapshot.__struct_config__.tag)
-
-_LONGEST: Final = 100
-"""Octets of a Unix socket's address that every system takes."""
 
 
 class ControlServer:
@@ -117,21 +113,3 @@ class ControlServer:
             return kind, codec.encode_refusal(Refusal("internal", "The server failed; see its log."))
         self._log.info("control.done", request=kind)
         return kind, answer
-
-
-@contextlib.contextmanager
-def reachable(path: Path) -> Generator[str]:
-    """An address for a socket's path that is short enough: Unix sockets have room for about a hundred
-    octets, folders have more.  Raises OSError where there is no way round."""
-    absolute = str(path.absolute())
-    if len(os.fsencode(absolute)) <= _LONGEST:
-        yield absolute
-        return
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        folder = Path(f"/proc/self/fd/{descriptor}")
-        if not folder.exists():
-            raise OSError(f"the path of {path} is too long for a socket; choose a shorter data folder")
-        yield str(folder / path.name)
-    finally:
-        os.close(descriptor)
