@@ -40,7 +40,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EpochIs(msgspec.Struct, frozen=True):
-    """The log's epoch is still the one the decision rested on."""
+    """The log's epoch is still the one the decision rested on; 0: there is no such log."""
 
     log: str
     epoch: int
@@ -79,7 +79,8 @@ class Remove(msgspec.Struct, frozen=True):
 
 
 class SetCursor(msgspec.Struct, frozen=True, kw_only=True):
-    """Move a member's cursors forward; a smaller value than the stored one changes nothing."""
+    """Move a member's cursors forward; a smaller value than the stored one changes nothing.  What is
+    read is received as well, and a cursor never passes the end of its log."""
 
     log: str
     user: str
@@ -101,7 +102,8 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     """One append.
 
     `idem` is the keyed hash of (tenant, user, client_id) and `request` the keyed hash of the request;
-    b"" means the caller gave no `client_id`.  `own_cursor`: the actor's cursors move to the new seq of
+    b"" means the caller gave no `client_id`; with an `idem` there is at least one event, and the first
+    one carries the `client_id`.  `own_cursor`: the actor's cursors move to the new seq of
     each countable event (design rule 4).
     """
 

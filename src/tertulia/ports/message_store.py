@@ -13,8 +13,9 @@ from tertulia.domain.unit import Committed, Head, Unit
 from tertulia.domain.views import MessageView
 
 CommitListener = Callable[[Sequence[Committed]], None]
-"""Called on the event loop after each commit, in commit order, with the units that wrote something
-(repeats and refusals left out)."""
+"""Called on the event loop after each commit, in commit order, with the units that others may want to
+hear of: those with events, cursors or moved epochs (repeats and refusals left out).  It runs before those
+who wait for their `append` go on."""
 
 
 class SearchQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,8 +57,12 @@ class MessageStore(Protocol):
     def append(self, unit: Unit) -> Awaitable[Committed]:
         """Commit one unit.
 
-        Raises Refusal: `stale` (an Expect no longer holds: decide again), `client_id_reused`,
-        `conflict` (a unique index), `storage_full`, `unavailable` (the queue is full or closing).
+        Raises Refusal: `stale` (an Expect no longer holds, or the log that an event `creates` is there
+        already: decide again), `client_id_reused`, `conflict` (a unique index; `field` names its last
+        field), `storage_full`, `unavailable` (the queue is full or closing).  Raises ValueError for what
+        no decision should give: a log that is not there or is of another tenant, a `target` or `thread`
+        that the log did not have before the unit, an `idem` without an event.  The errors come through
+        the awaitable; units are committed in the order of the calls.
         """
         ...
 

@@ -213,11 +213,18 @@ class Batch:
             self._write_unique(unit.writes)
         events = self._number(unit, states)
         moved = self._write_rest(unit.writes) if unit.writes else ()
-        committed = Committed(events=events, cursors=moved, bumped=bumped_logs(unit))
+        committed = Committed(events, False, moved, self._bumped(unit))
         if unit.idem:
-            repeated = Committed(events=events, repeated=True)
-            self._known[unit.idem] = (unit.request, repeated)
+            self._known[unit.idem] = (unit.request, Committed(events, True))
         return committed
+
+    @staticmethod
+    def _bumped(unit: Unit) -> tuple[str, ...]:
+        # Most units are one event and nothing else.
+        if not unit.writes and len(unit.events) == 1:
+            new = unit.events[0]
+            return (new.log,) if new.bumps_epoch else ()
+        return bumped_logs(unit)
 
     # --- checks: nothing is changed here --------------------------------------------------------
 

@@ -32,8 +32,10 @@ BATCH = 500
 WAIT_S = 5.0
 RETRY_S = 0.5
 SCRUB_AFTER_S = 1.0
-REST = 3.0
-"""While the log is busy the thread rests this many times as long as it worked."""
+BUSY_BATCH = 100
+REST = 9.0
+"""While the log is busy the thread takes small bites and then rests this many times as long as it
+worked, unless a search waits for it."""
 
 _decode_content = msgspec.json.Decoder(Content).decode
 
@@ -127,6 +129,7 @@ class Indexer:
         self._index = open_index(path, generation, int(newest or 0))
         self._position = int(schema.meta(self._index, "position"))
         self._wake = threading.Event()
+        self._urge = threading.Event()
         self._stopping = False
         self._scrub = False
         self._failure: BaseException | None = None
@@ -158,6 +161,7 @@ class Indexer:
         future: asyncio.Future[None] = self._loop.create_future()
         entry = (target, future)
         self._waiting.append(entry)
+        self._urge.set()
         self._wake.set()
         try:
             await asyncio.wait_for(future, WAIT_S)
@@ -179,6 +183,7 @@ class Indexer:
     async def stop(self) -> None:
         """End the thread; what it has yet to index it will find at the next start."""
         self._stopping = True
+        self._urge.set()
         self._wake.set()
         await asyncio.to_thread(self._thread.join)
         self._index.close()
@@ -227,8 +232,9 @@ class Indexer:
                     self._failure = error
                     self._call(self._failed)
                     return
-                if self._is_busy() and not self._waiting and not self._stopping:
-                    time.sleep((time.perf_counter() - began) * REST)
+                if self._is_busy() and not self._waiting:
+                    self._urge.clear()
+                    self._urge.wait((time.perf_counter() - began) * REST)
 
     def _step(self) -> bool:
         """Index some events, or carry out a task; False when there is nothing to do."""
@@ -240,7 +246,8 @@ class Indexer:
             except apsw.Error as error:
                 self._call(_finish, future, 0, error)
             return True
-        rows = self._log.execute(_CHANGES, (self._position, BATCH)).fetchall()
+        size = BUSY_BATCH if self._is_busy() and not self._waiting else BATCH
+        rows = self._log.execute(_CHANGES, (self._position, size)).fetchall()
         if not rows:
             return False
         found = self._texts(rows)

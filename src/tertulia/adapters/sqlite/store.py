@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import IO
@@ -26,6 +27,8 @@ from tertulia.ports.message_store import CommitListener, SearchHit, SearchQuery
 DATABASE = "tertulia.sqlite3"
 LOCK = "lock"
 MAX_WAITING_SEARCHES = 256
+BUSY_S = 0.1
+"""The log is busy for this long after a commit."""
 
 
 class FolderInUse(Exception):
@@ -136,7 +139,7 @@ class SqliteStore:
         return cls(path, vfs=vfs, synchronous=synchronous, on_fatal=on_fatal, observe=observe)
 
     def _is_busy(self) -> bool:
-        return self._writer.waiting > 0
+        return time.monotonic() - self._writer.committed_at < BUSY_S
 
     def _open_reader(self) -> Connection:
         return schema.open_reader(self._path, vfs=self._vfs)

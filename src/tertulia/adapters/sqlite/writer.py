@@ -104,10 +104,12 @@ class Writer:
         self._fatal: BaseException | None = None
         self._wal_pages = 0
         self._scrub = False
+        self.committed_at = 0.0
+        """When the last batch was committed (`time.monotonic`)."""
         newest: Any = connection.execute("SELECT max(id) FROM event").get
-        self._next_id = int(newest or 0) + 1
+        self._next_id: int = int(newest or 0) + 1
         newest = connection.execute("SELECT max(no) FROM log").get
-        self._next_log = int(newest or 0) + 1
+        self._next_log: int = int(newest or 0) + 1
         connection.set_wal_hook(self._after_wal_write)
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
 
@@ -187,7 +189,7 @@ class Writer:
         began = time.perf_counter()
         units = [unit for unit, _ in jobs]
         if self._fatal is not None:
-            outcomes: list[Outcome] = [_unavailable("The storage has failed.")] * len(units)
+            outcomes: list[Outcome] = [_unavailable("The storage has failed.") for _ in units]
             self._hand_over(jobs, outcomes)
             return
         result = "committed"
@@ -227,6 +229,7 @@ class Writer:
                 outcomes.append(error)
         batch.flush()
         connection.execute("COMMIT")
+        self.committed_at = time.monotonic()
         batch.committed()
         self._next_id = batch.next_id
         self._next_log = batch.next_log
