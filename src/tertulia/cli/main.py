@@ -51,7 +51,7 @@ def main() -> None:
     # Nobody else of this machine may read what is written.
     os.umask(0o077)
     try:
-        app(exit_on_error=False)
+        app(sys.argv[1:], exit_on_error=False)
     except cyclopts.CycloptsError:
         # It has printed what is wrong.
         sys.exit(USAGE)

@@ -241,7 +241,10 @@ def set_tenant(
     max_members: Annotated[int | None, Parameter(help="Most members of a conversation.")] = None,
     open_sign_up: Annotated[bool | None, Parameter(help="Whether anyone may sign up.")] = None,
     jwks: Annotated[
-        Path | None, Parameter(help="JWK Set (RFC 7517) whose keys sign user tokens; `-` reads it.")
+        Path | None,
+        Parameter(
+            allow_leading_hyphen=True, help="JWK Set (RFC 7517) whose keys sign user tokens; `-` reads it."
+        ),
     ] = None,
     no_jwks: Annotated[bool, Parameter(negative="", help="Remove the key set.")] = False,
     where: Where = _HERE,
