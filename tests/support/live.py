@@ -279,9 +279,7 @@ class Live:
         assert hello["type"] == "hello", hello
         return wire
 
-    async def talk(
-        self, person: Person, positions: dict[str, int] | None = None, **fields: Any
-    ) -> Talk:
+    async def talk(self, person: Person, positions: dict[str, int] | None = None, **fields: Any) -> Talk:
         """A client that keeps reading."""
         wire = await Wire.websocket(self.port)
         talk = Talk(wire, person)
@@ -397,8 +395,13 @@ class Talk:
 
     def of(self, conversation: str) -> list[Json]:
         """The events of a log that came, voids included."""
-        return [one for one in self.frames if one.get("conversation") == conversation and "seq" in one
-                and one["type"] not in ("message.read", "message.received")]
+        return [
+            one
+            for one in self.frames
+            if one.get("conversation") == conversation
+            and "seq" in one
+            and one["type"] not in ("message.read", "message.received")
+        ]
 
     def seqs(self, conversation: str) -> list[int]:
         return [one["seq"] for one in self.of(conversation)]

@@ -82,15 +82,17 @@ class Wire:
         self.pongs: list[bytes] = []
 
     @classmethod
-    async def connect(
-        cls, port: int, *, tls: ssl.SSLContext | None = None, receive_buffer: int = 0
-    ) -> Wire:
+    async def connect(cls, port: int, *, tls: ssl.SSLContext | None = None, receive_buffer: int = 0) -> Wire:
         """A connection over which nothing was said yet."""
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        except OSError:
+            sock.close()
+            raise
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         limit = 1 << 24 if not receive_buffer else 1024
         hostname = "localhost" if tls is not None else None

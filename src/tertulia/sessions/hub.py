@@ -231,17 +231,21 @@ class Hub:
         hiders = self._hiders.get(event.actor) if event.log_kind != "direct" else None
         dirty = self._dirty
         count = 0
+        full: list[Session] = []
         for encoder, sessions in groups.items():
             data = encoder.event(event)
             count += len(sessions)
             for session in sessions:
                 if session.held is not None or (hiders is not None and session in hiders):
-                    self._tell_one(session, event, data, hiders)
+                    if not self._tell_one(session, event, data, hiders):
+                        full.append(session)
                     continue
                 out = session.out
                 if not out:
                     dirty.append(session)
                 out.append(data)
+        for session in full:
+            self.close(session, CLOSE_TOO_SLOW, "reconnect: too much happened while resuming")
         if count >= self._busy_sessions:
             self._big = True
         if self._flush_handle is None and dirty:
@@ -249,15 +253,17 @@ class Hub:
         if self._delivered is not None:
             self._delivered(count)
 
-    def _tell_one(self, session: Session, event: Event, data: bytes, hiders: set[Session] | None) -> None:
+    def _tell_one(self, session: Session, event: Event, data: bytes, hiders: set[Session] | None) -> bool:
+        """False when no more can wait for this session."""
         if hiders is not None and session in hiders:
             data = session.encoder.void(event.log, event.seq)
         if session.held is None:
             self.send(session, data)
         elif len(session.held) >= HELD_MAX:
-            self.close(session, CLOSE_TOO_SLOW, "reconnect: too much happened while resuming")
+            return False
         else:
             session.held.append((event.log, event.seq, data))
+        return True
 
     def _before(self, event: Event) -> None:
         if event.kind == "conversation.joined" and event.body is not None:

@@ -54,7 +54,7 @@ UNSIGNED_BYTES = 65_536
 """What may wait for a reader that has not signed in."""
 
 LIMITED_MAX = 256
-"""Commands in a row beyond the rate limit, after which the connection ends."""
+"""Frames in a row that were beyond a limit, after which the connection ends."""
 
 PAGE = 100
 """Events that are read at once to bring a session up to date."""
@@ -355,6 +355,7 @@ class Connection(WSListener):
         if len(self.waiting) >= self.services.limits.commands_in_flight:
             refusal = Refusal("rate_limited", "Too many commands are under way.", retry_after_ms=100)
             self._refuse(refusal, frame.ref)
+            self._limited()
             return
         self.waiting.append(frame)
         if self.busy is None:
