@@ -320,22 +320,24 @@ class Hub:
         """Write everything that is ready: one write a session."""
         self._flush_handle = None
         dirty, self._dirty = self._dirty, []
-        joined: dict[tuple[int, ...], bytes] = {}
         limit = self.outbox_bytes
+        last: list[bytes] = []
+        last_joined = b""
         for session in dirty:
             out = session.out
             if session.closed or not out:
                 continue
             if len(out) == 1:
                 data = out[0]
+            elif out == last:
+                # Sessions of a room wait for the very same frames: they are joined once.
+                data = last_joined
             else:
-                # Sessions of a room wait for the very same frames: join them once.
-                key = tuple(map(id, out))
-                data = joined.get(key) or joined.setdefault(key, b"".join(out))
+                data = last_joined = b"".join(out)
+                last = out
             session.out = []
-            sink = session.sink
-            sink.write(data)
-            if sink.backlog() > limit:
+            session.write(data)
+            if session.congested and session.sink.backlog() > limit:
                 self.close(session, CLOSE_TOO_SLOW, "reconnect: this reader is too slow")
         if self._big:
             self._big = False

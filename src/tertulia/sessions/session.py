@@ -39,8 +39,9 @@ class Session:
     """One signed-in connection.
 
     While it is being brought up to date (`hold`), live events wait aside; `release` lets those through
-    that the replay did not cover.  `out` is what the next flush writes.  `changed`: rooms, users and
-    settings that changed while what there was at first is being read.
+    that the replay did not cover.  `out` is what the next flush writes, by `write`; the backlog is looked
+    at while the session is `congested` (always, unless its connection keeps the flag).  `changed`: rooms,
+    users and settings that changed while what there was at first is being read.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class Session:
         "caller",
         "changed",
         "closed",
+        "congested",
         "encoder",
         "expires_at_ms",
         "held",
@@ -56,6 +58,7 @@ class Session:
         "receipts",
         "rooms",
         "sink",
+        "write",
     )
 
     def __init__(self, caller: Caller, encoder: Encoder, sink: Sink, expires_at_ms: int) -> None:
@@ -71,3 +74,5 @@ class Session:
         self.out: list[bytes] = []
         self.held: list[tuple[str, int, bytes]] | None = None
         self.closed = False
+        self.congested = True
+        self.write = sink.write

@@ -199,11 +199,15 @@ class Connection(WSListener):
 
     def pause_writing(self) -> None:
         """More waits than the network takes: what is being replayed waits too."""
+        if self.session is not None:
+            self.session.congested = True
         if self.room is None and not self.ended:
             self.room = asyncio.get_running_loop().create_future()
 
     def resume_writing(self) -> None:
         """See `pause_writing`."""
+        if self.session is not None:
+            self.session.congested = False
         room, self.room = self.room, None
         if room is not None and not room.done():
             room.set_result(None)
@@ -431,6 +435,10 @@ class Connection(WSListener):
             return
         caller = msgspec.structs.replace(who, session=services.ids.new_id())
         session = Session(caller, services.encoder, self, expires_at)
+        if self.transport is not None:
+            # Straight to the socket: this runs once for each reader of each event.
+            session.write = self.transport.underlying_transport.write
+            session.congested = self.room is not None
         self.session = session
         services.hub.hold(session)
         services.hub.attach(session)
