@@ -211,6 +211,55 @@ def test_unread_and_mentions_follow_the_read_cursor() -> None:
     assert (room.read, room.received) == (6, 6)
 
 
+def test_mentions_count_as_the_message_was_sent() -> None:
+    log = Log()
+    known = applied(
+        state(),
+        log.say("1"),
+        sent := log.say("2", content=k.Text(text="@me", mentions=(ME,))),
+        edit := log.add("message.updated", "you", e.MessageUpdated(content=k.Text(text="-")), target=2),
+        log.say("4"),
+    )
+    room = known.rooms["c"]
+    known.put_messages("c", [fold(from_event(sent), edit, ME)])
+    known.signal(CursorMoved(conversation="c", user=ME, seq=1, read=True))
+    assert room.mentions == 1
+    assert not known.wants
+    # One that was only ever fetched, after its edit, has to be asked about.
+    later = state(conversations=[doc(last_seq=4, message_count=3, unread=3, mentions=1)])
+    later.put_messages("c", [fold(from_event(sent), edit, ME)])
+    later.signal(CursorMoved(conversation="c", user=ME, seq=1, read=True))
+    assert list(later.wants) == [Want("conversation", "c")]
+    later.put_conversation(doc(last_seq=4, message_count=3, read=1, received=1, unread=2, mentions=1))
+    assert (later.rooms["c"].mentions, later.rooms["c"].unread) == (1, 2)
+
+
+def test_a_deleted_message_mentions_nobody_by_name() -> None:
+    log = Log()
+    both = k.Text(text="@all @me", mentions=(ME,), mention_all=True)
+    known = applied(state(), log.say(content=both), log.say(content=both))
+    assert known.rooms["c"].mentions == 4
+    applied(known, log.add("message.deleted", "you", e.MessageDeleted(), target=1))
+    assert known.rooms["c"].mentions == 3
+    known.signal(CursorMoved(conversation="c", user=ME, seq=2, read=True))
+    assert known.rooms["c"].mentions == 0
+    applied(known, log.add("message.deleted", "you", e.MessageDeleted(), target=2))
+    assert known.rooms["c"].mentions == 0
+    assert not known.wants
+
+
+def test_a_conversation_one_is_no_member_of_does_not_come_in() -> None:
+    known, own = state(conversations=[]), Log(ME)
+    known.put_conversation(doc(id="public", kind="channel", role=None))
+    applied(known, own.add("conversation.joined", ME, e.ConversationJoined(conversation="c", kind="group")))
+    applied(known, own.add("conversation.left", ME, e.ConversationLeft(conversation="c")))
+    known.put_conversation(doc())
+    assert known.rooms == {}, "the document was late"
+    applied(known, own.add("conversation.joined", ME, e.ConversationJoined(conversation="c", kind="group")))
+    known.put_conversation(doc())
+    assert list(known.rooms) == ["c"]
+
+
 def test_ones_own_message_reads_what_was_before_it() -> None:
     log = Log()
     known = applied(state(), log.say(), log.say("mine", ME))

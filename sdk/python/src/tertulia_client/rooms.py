@@ -71,13 +71,17 @@ class Room(msgspec.Struct, kw_only=True):
     receipts: dict[str, Place] = {}
     topics: dict[str, str] = {}
     veiled: bool = False
-    """A void hid what it changed."""
+    """Something is not known that a fetch would tell: a void hid what it changed, for one."""
     missed: deque[Event] = msgspec.field(default_factory=lambda: deque[Event](maxlen=MAX_MISSED))
     """Changes of messages outside the window, for when a page that lacks them comes in."""
     ordinals: dict[int, int] = {}
     """seq → running count of messages, where it is known."""
     marks: dict[int, int] = {}
     """seq → how many mentions of oneself it holds."""
+    named: set[int] = set()
+    """Those of them that mention one by name."""
+    unsure: set[int] = set()
+    """Messages that were fetched after an edit: whom they mentioned is not known."""
 
     @classmethod
     def of(cls, doc: ConversationDoc, me: str) -> Room:
@@ -147,7 +151,11 @@ class Room(msgspec.Struct, kw_only=True):
                 self.messages[doc.seq] = self._caught_up(doc)
             if doc.ordinal:
                 self.ordinals[doc.seq] = doc.ordinal
-            self._mark(doc.seq, doc.user, doc.content, doc.thread or 0)
+            if known is None and (doc.edits or doc.deleted_at):
+                # Mentions count as the message was sent, and those words are gone.
+                self.unsure.add(doc.seq)
+            elif known is None:
+                self._mark(doc.seq, doc.user, doc.content, doc.thread or 0)
         main = [doc.seq for doc in got if doc.thread is None]
         if whole:
             self.since = 0
@@ -189,6 +197,7 @@ class Room(msgspec.Struct, kw_only=True):
                 # It may have been a message, which counts, or a change by someone who is blocked.
                 self.veiled = self.veiled or not event.ordinal
             case e.MessageDeleted():
+                self._unmark(event.target)
                 if self.pins is not None:
                     self.pins.discard(event.target)
             case _:
@@ -250,7 +259,18 @@ class Room(msgspec.Struct, kw_only=True):
         count = (self.me in content.mentions) + (content.mention_all and not thread)
         if count and len(self.marks) < MAX_MARKS:
             self.marks[seq] = count
+            if self.me in content.mentions:
+                self.named.add(seq)
         return count
+
+    def _unmark(self, seq: int) -> None:
+        """A message that is deleted mentions nobody by name any more; that it was for all still counts."""
+        if seq in self.named:
+            self.named.discard(seq)
+            self.marks[seq] -= 1
+            self.mentions -= seq > self.read
+        elif seq > self.read and (seq in self.unsure or seq not in self.messages):
+            self.veiled = True
 
     # --- cursors ---------------------------------------------------------------------------------
 
@@ -275,6 +295,9 @@ class Room(msgspec.Struct, kw_only=True):
         older = max(0, self.mentions - known) if read < self.since - 1 else 0
         self.mentions = above + older
         self.marks = {seq: count for seq, count in self.marks.items() if seq > read}
+        self.named = {seq for seq in self.named if seq > read}
+        self.unsure = {seq for seq in self.unsure if seq > read}
+        self.veiled = self.veiled or bool(self.unsure)
         self.ordinals = {seq: count for seq, count in self.ordinals.items() if seq >= read}
 
     def _ordinal_at(self, seq: int) -> int:
@@ -307,9 +330,9 @@ class Room(msgspec.Struct, kw_only=True):
     def facts(self) -> dict[str, object]:
         """The durable part as plain values, in the shape of the conversation's document."""
         left_out = {
-            "me", "since", "veiled", "missed", "ordinals", "marks", "receipts", "read_ordinal", "messages",
-            "members", "pins", "topics", "preferences",
-        }  # fmt: skip
+            *("me", "since", "veiled", "missed", "ordinals", "marks", "named", "unsure", "receipts"),
+            *("read_ordinal", "messages", "members", "pins", "topics", "preferences"),
+        }
         plain = {name: getattr(self, name) for name in self.__struct_fields__ if name not in left_out}
         return {
             **plain,

@@ -117,6 +117,7 @@ class State:
         self.gone: list[str] = []
         """Conversations that were forgotten, for the owner to take note of and clear."""
         self._pending: dict[str, deque[Event]] = {}
+        self._left: set[str] = set()
 
     # --- documents in ----------------------------------------------------------------------------
 
@@ -149,10 +150,16 @@ class State:
     def put_conversation(self, doc: ConversationDoc, messages: Iterable[MessageDoc] = ()) -> None:
         """A fetched conversation.
 
-        A new one starts at its `last_seq`, and the events that waited for it follow.  For a known one
+        A state holds the conversations that one is a member of, others are passed over.  A new one starts
+        at its `last_seq`, and the events that waited for it follow.  For a known one
         only what events do not always tell is taken over (`Room.refresh`)."""
         self.wants.pop(Want("conversation", doc.id), None)
         room = self.rooms.get(doc.id)
+        astray = doc.parent is not None and doc.parent not in self.rooms
+        if doc.role is None or doc.id in self._left or (astray and room is None):
+            # Not ours (any more): a public channel can be fetched by anyone, a document can be late.
+            self.forget(doc.id)
+            return
         if room is not None:
             if not room.refresh(doc):
                 self.wants[Want("conversation", doc.id)] = None
@@ -200,7 +207,7 @@ class State:
         for doc in docs:
             if doc.id in self.rooms:
                 self.put_conversation(doc)
-            else:
+            elif doc.id not in self._left:
                 self.wants[Want("conversation", doc.id)] = None
 
     def put_members(self, conversation: str, members: Iterable[MemberDoc]) -> None:
@@ -262,6 +269,8 @@ class State:
             self.lost_track(room.id)
             return self._wait(event)
         room.apply(event)
+        if room.veiled:
+            self.wants[Want("conversation", room.id)] = None
         self._around(room, event)
         return "applied"
 
@@ -295,6 +304,8 @@ class State:
                 self.threads[place] = ThreadPlace(moved.seq, unread)
         elif room is not None:
             room.moved(moved)
+            if room.veiled:
+                self.wants[Want("conversation", room.id)] = None
 
     def _around(self, room: Room, event: Event) -> None:
         """What an event of a conversation changes outside of it."""
@@ -316,8 +327,6 @@ class State:
                     self.wants[Want("conversation", topic)] = None
             case e.MessageNew() if event.thread:
                 self._followed(room, event)
-            case e.Void() if room.veiled:
-                self.wants[Want("conversation", room.id)] = None
             case _:
                 pass
 
@@ -350,9 +359,11 @@ class State:
     def _personal(self, event: Event) -> None:
         match event.body:
             case e.ConversationJoined(conversation=conversation):
+                self._left.discard(conversation)
                 if conversation not in self.rooms:
                     self.wants[Want("conversation", conversation)] = None
             case e.ConversationLeft(conversation=conversation):
+                self._left.add(conversation)
                 self.forget(conversation)
             case e.PreferencesUpdated() as p:
                 preferences = PreferencesDoc(
