@@ -74,10 +74,16 @@ class MessageQueries:
     # --- a conversation --------------------------------------------------------------------------
 
     async def page(
-        self, caller: Caller, conversation: str, *, before: int = 0, after: int = 0, limit: int = 50
+        self,
+        caller: Caller,
+        conversation: str,
+        *,
+        before: int = 0,
+        after: int | None = None,
+        limit: int = 50,
     ) -> MessagePage:
-        """The last `limit` messages of the main log with seq < `before` (0: the newest), or, with `after`,
-        the first ones above it."""
+        """The last `limit` messages of the main log with seq < `before` (0: the newest), or, with `after`
+        (0: the beginning), the first ones above it."""
         standing = await self._access.require(caller, conversation, "read")
         return await self._page(caller, standing, before=before, after=after, limit=limit)
 
@@ -99,17 +105,23 @@ class MessageQueries:
         standing: Standing,
         *,
         before: int = 0,
-        after: int = 0,
+        after: int | None = None,
         limit: int = 50,
         thread: int = 0,
     ) -> MessagePage:
         log, floor = standing.conversation.id, standing.floor
         views = await self._store.messages(
-            log, before=before, after=after, limit=limit + 1, thread=thread, floor=floor
+            log,
+            before=before,
+            # The store reads backwards without a place to begin at; nothing is at seq 0 or -1.
+            after=-1 if after == 0 else after or 0,
+            limit=limit + 1,
+            thread=thread,
+            floor=floor,
         )
         more = len(views) > limit
         if more:
-            views = views[:limit] if after else views[1:]
+            views = views[:limit] if after is not None else views[1:]
         if not views:
             return MessagePage(items=[])
         docs = await self.documents(caller, [(standing, view) for view in views])

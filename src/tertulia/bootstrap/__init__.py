@@ -40,6 +40,7 @@ from tertulia.application.people import People
 from tertulia.application.personal import Personal
 from tertulia.application.presence import Presence, Shown
 from tertulia.application.profiles import Profiles
+from tertulia.application.queries import Queries
 from tertulia.application.receipts import Receipts
 from tertulia.application.recovery import Recovery
 from tertulia.application.registry import Registry
@@ -50,6 +51,7 @@ from tertulia.application.turns import Turns
 from tertulia.bootstrap import delivery
 from tertulia.bootstrap.health import Health
 from tertulia.bootstrap.keys import Keys, read_keys
+from tertulia.bootstrap.rest import rest_app
 from tertulia.config import Settings
 from tertulia.domain import commands as c
 from tertulia.domain.accounts import ACCOUNT_RULES
@@ -61,6 +63,7 @@ from tertulia.ports.clock import Clock
 from tertulia.ports.ids import Ids
 from tertulia.protocols.control.dispatch import Control
 from tertulia.protocols.control.server import ControlServer
+from tertulia.protocols.rest.limits import REST_RULES
 from tertulia.protocols.ws.codec import WsEncoder
 from tertulia.protocols.ws.connection import Limits, Services, presence_signal
 from tertulia.protocols.ws.edge import make_protocol
@@ -131,7 +134,7 @@ class Program:
         self.executor = Executor(self.store, self.clock, self.keyed, self.access.forget)
         self.units = Units(self.store, self.clock)
         self.turns = Turns()
-        rules = {**ACCOUNT_RULES, **COMMAND_RULES}
+        rules = {**ACCOUNT_RULES, **COMMAND_RULES, **REST_RULES}
         self.limiter = RateLimiter(self.clock, rules)
         self.hub = Hub(outbox_bytes=self.settings.outbox_bytes, delivered=self.metrics.delivered)
 
@@ -221,6 +224,7 @@ class Program:
         self.conversations = Conversations(store, store, access, tenants, executor, clock, ids, self.turns)
         self.membership = Membership(store, access, tenants, executor, clock, ids, self.turns)
         self.profiles = Profiles(store)
+        self.queries = Queries(store, store, access, self.profiles, clock)
         self.people = People(store, store, access, self.profiles, executor, clock)
         self.personal = Personal(store, store, access, tenants, executor, clock, ids)
         self.receipts = Receipts(store, store, access, executor)
@@ -290,7 +294,7 @@ class Program:
             ids=self.ids,
             limits=Limits(heartbeat_s=settings.heartbeat_s, sessions=settings.max_sessions),
             admit=self.admit,
-            seen=self._seen,
+            seen=self.seen,
             connections={},
             encoder=WsEncoder(),
             meter=self.metrics,
@@ -299,7 +303,7 @@ class Program:
         self.ws_protocol = make_protocol(self.ws)
         self.control = Control(self.administration, self.operations, self.store, self.ids.new_id)
         self.control_server = ControlServer(Path(settings.data), self.control, self.log)
-        self.app = self.metrics.measured(_no_http)
+        self.app = rest_app(self, DEFAULT_TENANT)
 
     def _workers(self) -> None:
         settings, log = self.settings, self.log
@@ -362,7 +366,8 @@ class Program:
         if found is not None:
             self.hub.send(found, found.encoder.signal(presence_signal(shown)))
 
-    async def _seen(self, caller: Caller) -> None:
+    async def seen(self, caller: Caller) -> None:
+        """Keep when a user was last seen; called when their last session has ended."""
         row = LastSeen(tenant=caller.tenant, user=caller.user, at=self.clock.now_ms())
         unit = Unit(tenant=caller.tenant, actor=caller.user, at=row.at, events=(), writes=(Put(row),))
         try:
@@ -457,11 +462,6 @@ async def build(
     )
     log = structlog.get_logger("tertulia")
     return Program(settings, store, keys, clock, ids, metrics=metrics, health=health, log=log)
-
-
-async def _no_http(scope: Any, receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"{}"})
 
 
 def _end_process(error: BaseException) -> None:

@@ -6,11 +6,10 @@ import hashlib
 import os
 import secrets
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
-SECRET_FILE: Final = "secret"  # noqa: S105 - its name
+from tertulia.config import SECRET_FILE
 
 
 class Keys(msgspec.Struct, frozen=True):
