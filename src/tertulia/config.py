@@ -21,6 +21,9 @@ PREFIX = "TERTULIA_"
 SETTINGS_VARIABLE = "TERTULIA_SETTINGS"
 """Names the settings file; it is not a setting itself."""
 
+SECRET_FILE = "secret"  # noqa: S105 - its name
+"""In the data folder: what all keys are derived from."""
+
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
 

@@ -23,8 +23,8 @@ from msgspec import Meta
 from tertulia.adapters.sqlite import SchemaTooNew, schema
 from tertulia.adapters.sqlite.engine import READ_ONLY, connect
 from tertulia.adapters.sqlite.store import DATABASE
-from tertulia.bootstrap.keys import SECRET_FILE
 from tertulia.cli.failure import Failure
+from tertulia.config import SECRET_FILE
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -138,9 +138,8 @@ def restore(path: Path, folder: Path) -> Manifest:
     Raises Failure: the folder holds something, the file is damaged or of a newer program.  Nothing is
     left in the folder then."""
     newest = schema.migrations()[-1][0]
-    made: list[Path] = []
     try:
-        with _empty(folder), _opened(path) as tar:
+        with _filled(folder) as made, _opened(path) as tar:
             manifest = _manifest(tar)
             if manifest.schema > newest:
                 raise Failure(
@@ -158,14 +157,10 @@ def restore(path: Path, folder: Path) -> Manifest:
                 source.rename(target)
                 made.append(target)
             _sync_folder(folder)
-    except BaseException as error:
-        for one in made:
-            one.unlink(missing_ok=True)
-        if isinstance(error, tarfile.TarError | EOFError):
-            raise Failure(f"{path} is damaged, or no backup.") from None
-        if isinstance(error, OSError):
-            raise Failure(f"The backup cannot be restored: {error.strerror or error}.") from None
-        raise
+    except (tarfile.TarError, EOFError):
+        raise Failure(f"{path} is damaged, or no backup.") from None
+    except OSError as error:
+        raise Failure(f"The backup cannot be restored: {error.strerror or error}.") from None
     return manifest
 
 
@@ -181,14 +176,18 @@ def _opened(path: Path) -> Generator[tarfile.TarFile]:
 
 
 @contextlib.contextmanager
-def _empty(folder: Path) -> Generator[None]:
+def _filled(folder: Path) -> Generator[list[Path]]:
+    """A new or empty folder; the files that are listed go again, and the folder, when it fails."""
+    made: list[Path] = []
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if any(folder.iterdir()):
         raise Failure(f"{folder} is not empty; a backup is restored into an empty folder.")
     try:
-        yield
+        yield made
     except BaseException:
+        for one in made:
+            one.unlink(missing_ok=True)
         if new:
             with contextlib.suppress(OSError):
                 folder.rmdir()

@@ -12,6 +12,7 @@ from tertulia.cli.failure import USAGE, Failure
 from tertulia.cli.options import Data, Json, SettingsFile, Where
 from tertulia.cli.output import note, print_json
 from tertulia.cli.reach import reach
+from tertulia.config import SECRET_FILE
 from tertulia.protocols.control import requests as r
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ def backup(
 
     It holds the secret that signs tokens, and every message: keep it as you keep the data folder."""
     from tertulia.adapters.sqlite.store import DATABASE
-    from tertulia.bootstrap.keys import SECRET_FILE
     from tertulia.cli.backup import write as write_file
 
     where = Where(settings=settings, data=data)

@@ -25,12 +25,10 @@ from tertulia.adapters.http_guarded import GuardedHttpClient
 from tertulia.adapters.sqlite import Differences, FolderInUse, schema
 from tertulia.adapters.sqlite.engine import READ_ONLY, connect
 from tertulia.adapters.sqlite.store import DATABASE
-from tertulia.bootstrap import delivery
-from tertulia.bootstrap.keys import SECRET_FILE
 from tertulia.cli.failure import Failure
+from tertulia.cli.files import files_needed
 from tertulia.cli.reach import reach
-from tertulia.cli.serve import files_needed
-from tertulia.config import Settings
+from tertulia.config import SECRET_FILE, Settings
 from tertulia.ports.delivery import DeliveryFailed
 from tertulia.protocols.control import requests as r
 
@@ -268,6 +266,8 @@ def _expiry(path: str) -> int:
 
 async def check_ways(settings: Settings) -> list[Finding]:
     """Try the ways by which mail and SMS leave, without sending."""
+    from tertulia.bootstrap import delivery
+
     clock = SystemClock()
     log = structlog.get_logger("tertulia")
     http = GuardedHttpClient(delivery.outbound(settings))

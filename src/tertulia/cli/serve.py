@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import resource
 import signal
 import socket
 import ssl
@@ -21,12 +20,11 @@ import uvloop
 from tertulia.adapters.sqlite import FolderInUse, SchemaTooNew
 from tertulia.bootstrap import Program, build
 from tertulia.cli.failure import REFUSED, UNAVAILABLE, USAGE, Failure
+from tertulia.cli.files import allow_files
 from tertulia.cli.logs import log_loop_errors
 from tertulia.config import Settings
 
 BACKLOG: Final = 8192
-FDS_BESIDE: Final = 256
-"""File descriptors that a server uses beside its connections."""
 
 
 class _Server(uvicorn.Server):
@@ -106,21 +104,6 @@ def _listen(settings: Settings) -> list[socket.socket]:
         reason = error.strerror or error
         raise Failure(f"{host}:{port} cannot be listened on: {reason}.", UNAVAILABLE) from None
     return sockets
-
-
-def files_needed(max_sessions: int) -> int:
-    """File descriptors that a server with so many connections may use."""
-    return max_sessions + FDS_BESIDE
-
-
-def allow_files(max_sessions: int) -> None:
-    """Raise the process's own limit on open files as far as it may, and is useful."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = files_needed(max_sessions)
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def shown_address(settings: Settings, listener: socket.socket) -> str:
