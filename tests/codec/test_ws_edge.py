@@ -115,7 +115,10 @@ async def test_connection_is_a_list_as_browsers_write_it(live: Live) -> None:
 
 
 def test_connection_headers_become_one() -> None:
-    request = b"GET /v1/ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nconnection: Upgrade\r\nX: connection: y\r\n\r\n"
+    request = (
+        b"GET /v1/ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nconnection: Upgrade\r\n"
+        b"X: connection: y\r\n\r\n"
+    )
     assert one_connection_header(request) == (
         b"GET /v1/ws HTTP/1.1\r\nconnection: upgrade\r\nHost: a\r\nX: connection: y\r\n\r\n"
     )
@@ -627,17 +630,16 @@ async def test_the_rate_limit(tmp_path: Path) -> None:
 
 
 async def test_who_does_not_slow_down_is_sent_away(tmp_path: Path) -> None:
-    async with Live(tmp_path, rate_limits=True) as live:
-        async with undisturbed(live):
-            for flood in (
-                frame('{"type":"nothing"}') * 2000,
-                frame('{"type":"typing.set","conversation":"c"}') * 2000,
-                frame('{"type":"events.read","conversation":"c","after":0}') * 2000,
-            ):
-                wire = await live.signed_in(await live.person(f"flood{hash(flood) % 9999}"))
-                wire.write(flood)
-                closed = await wire.closed()
-                assert (closed.code, closed.reason.split(":")[0]) == (4007, "reconnect")
+    async with Live(tmp_path, rate_limits=True) as live, undisturbed(live):
+        for flood in (
+            frame('{"type":"nothing"}') * 2000,
+            frame('{"type":"typing.set","conversation":"c"}') * 2000,
+            frame('{"type":"events.read","conversation":"c","after":0}') * 2000,
+        ):
+            wire = await live.signed_in(await live.person(f"flood{hash(flood) % 9999}"))
+            wire.write(flood)
+            closed = await wire.closed()
+            assert (closed.code, closed.reason.split(":")[0]) == (4007, "reconnect")
 
 
 # --- slow and silent readers -------------------------------------------------------------------------

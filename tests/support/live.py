@@ -103,6 +103,18 @@ class _Records(logging.Handler):
             self.lines.append(self.format(record))
 
 
+class _Server(uvicorn.Server):
+    """uvicorn that says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
 class Live:
     """A server with its store on disk.  `limits` are those of the WebSocket edge."""
 
@@ -142,7 +154,7 @@ class Live:
             port=0,
             loop="none",
             http="httptools",
-            ws=self.program.ws_protocol,  # pyright: ignore
+            ws=self.program.ws_protocol,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -152,11 +164,10 @@ class Live:
             ssl_certfile=self.settings.tls_certificate or None,
             ssl_keyfile=self.settings.tls_key or None,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._serving = asyncio.create_task(self._server._serve())
         async with asyncio.timeout(PATIENCE):
-            while not self._server.started:
-                await asyncio.sleep(0.005)
+            await self._server.ready.wait()
         self.port = self._server.servers[0].sockets[0].getsockname()[1]
         return self
 
@@ -178,7 +189,7 @@ class Live:
     @contextlib.contextmanager
     def _captured_logs(self) -> Any:
         before = structlog.get_config()
-        quiet, edge.QUIET = edge.QUIET, self._picows  # pyright: ignore
+        quiet, edge.QUIET = edge.QUIET, self._picows
         logging.getLogger().addHandler(self._records)
 
         def keep(_: Any, level: str, entry: Any) -> Any:
