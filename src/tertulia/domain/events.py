@@ -18,7 +18,7 @@ LogKind = Literal["direct", "group", "channel", "topic", "personal"]
 Role = Literal["owner", "admin", "moderator", "member", "guest"]
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One committed entry of a log.
 
     `seq` is dense from 1 in its log; `at` (Unix ms) never decreases within a log.  `ordinal` and

@@ -12,7 +12,7 @@ from tertulia.domain.events import Event, LogKind
 from tertulia.domain.records import Record
 
 
-class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event before it has a number.
 
     `countable` events raise the unread count, `at_all` ones the @all count.  `mentions` become
@@ -39,14 +39,14 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     """With `creates`: the conversation whose members see the log; "" means the log itself."""
 
 
-class EpochIs(msgspec.Struct, frozen=True):
+class EpochIs(msgspec.Struct, frozen=True, gc=False):
     """The log's epoch is still the one the decision rested on; 0: there is no such log."""
 
     log: str
     epoch: int
 
 
-class VersionIs(msgspec.Struct, frozen=True):
+class VersionIs(msgspec.Struct, frozen=True, gc=False):
     """A row still has this version; 0: it does not exist."""
 
     record: type[Record]
@@ -54,7 +54,7 @@ class VersionIs(msgspec.Struct, frozen=True):
     version: int
 
 
-class ViewIs(msgspec.Struct, frozen=True):
+class ViewIs(msgspec.Struct, frozen=True, gc=False):
     """A message's folded view still has this version (0: never changed since it was sent)."""
 
     log: str
@@ -65,20 +65,20 @@ class ViewIs(msgspec.Struct, frozen=True):
 Expect = EpochIs | VersionIs | ViewIs
 
 
-class Put(msgspec.Struct, frozen=True):
+class Put(msgspec.Struct, frozen=True, gc=False):
     """Insert or replace a row."""
 
     record: Record
 
 
-class Remove(msgspec.Struct, frozen=True):
+class Remove(msgspec.Struct, frozen=True, gc=False):
     """Remove a row; nothing happens when it is not there."""
 
     record: type[Record]
     key: tuple[str | int, ...]
 
 
-class SetCursor(msgspec.Struct, frozen=True, kw_only=True):
+class SetCursor(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Move a member's cursors forward; a smaller value than the stored one changes nothing.  What is
     read is received as well, and a cursor never passes the end of its log."""
 
@@ -89,7 +89,7 @@ class SetCursor(msgspec.Struct, frozen=True, kw_only=True):
     thread: int = 0
 
 
-class BumpEpoch(msgspec.Struct, frozen=True):
+class BumpEpoch(msgspec.Struct, frozen=True, gc=False):
     """Make earlier permission decisions about a log stale (a block in a direct conversation)."""
 
     log: str
@@ -98,7 +98,7 @@ class BumpEpoch(msgspec.Struct, frozen=True):
 Write = Put | Remove | SetCursor | BumpEpoch
 
 
-class Unit(msgspec.Struct, frozen=True, kw_only=True):
+class Unit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One append.
 
     `idem` is the keyed hash of (tenant, user, client_id) and `request` the keyed hash of the request;
@@ -126,7 +126,7 @@ def bumped_logs(unit: Unit) -> tuple[str, ...]:
     return tuple(dict.fromkeys(logs)) if logs else ()
 
 
-class Committed(msgspec.Struct, frozen=True):
+class Committed(msgspec.Struct, frozen=True, gc=False):
     """The outcome of an append.  `repeated`: the events are those of the first append of this
     `client_id`; nothing was written now and nothing is to be published.  `bumped` names the logs whose
     epoch moved (by an event or by `BumpEpoch`)."""
@@ -137,7 +137,7 @@ class Committed(msgspec.Struct, frozen=True):
     bumped: tuple[str, ...] = ()
 
 
-class CursorMoved(msgspec.Struct, frozen=True, kw_only=True):
+class CursorMoved(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A member's cursors after a commit."""
 
     tenant: str
@@ -149,7 +149,7 @@ class CursorMoved(msgspec.Struct, frozen=True, kw_only=True):
     thread: int = 0
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
+class Head(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where a log stands.
 
     `epoch` grows with every change that may turn a permission decision wrong.  `first_seq` is the
