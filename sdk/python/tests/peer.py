@@ -73,6 +73,7 @@ class Peer:
         self.good_tokens: set[str] = set()
         self.refresh_tokens: set[str] = set()
         self.cursors: dict[str, dict[str, int]] = {}
+        self.hidden: set[int] = set()
         # faults
         self.refuse_upgrade: int | None = None
         self.close_after_hello: list[tuple[int, str]] = []
@@ -275,7 +276,12 @@ class Peer:
             case ["conversations"]:
                 items = [self._doc(name) for name in self.docs]
             case ["conversations", name, "messages"]:
-                items = self._messages(name)[-int(query.get("limit", "50")) :]
+                before = int(query.get("cursor") or query.get("before") or 2**53)
+                older = [m for m in self._messages(name) if m["seq"] < before]
+                page = older[-int(query.get("limit", "50")) :]
+                more = str(page[0]["seq"]) if len(page) < len(older) else None
+                shown = [m for m in page if m["seq"] not in self.hidden]
+                return 200, {"items": shown, "next_cursor": more}
             case ["conversations", name, "events"]:
                 items = self.logs[name][int(query["after"]) :][: int(query["limit"])]
             case ["me", "events"]:

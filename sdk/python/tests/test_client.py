@@ -189,6 +189,21 @@ async def test_an_application_that_does_not_read_is_told_what_it_missed(peer: Pe
         assert words([await until(client, Event)]) == [str(last)]
 
 
+async def test_older_messages_are_loaded_page_by_page(peer: Peer) -> None:
+    for n in range(1, 26):
+        peer.say("c1", str(n))
+    peer.hidden = set(range(6, 17))
+    async with signed_in(peer) as client:
+        await client.connect()
+        room = client.state.rooms["c1"]
+        seen = [sorted(room.messages)]
+        while await client.load_messages("c1", limit=5):
+            seen.append(sorted(room.messages))
+        assert seen == [[25], [*range(20, 26)], [*range(17, 26)], [*range(2, 6), *range(17, 26)]]
+        assert sorted(room.messages) == [*range(1, 6), *range(17, 26)]
+        assert room.since == 0
+
+
 # --- broken connections ----------------------------------------------------------------------------
 
 

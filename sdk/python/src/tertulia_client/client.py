@@ -308,12 +308,15 @@ class Client:
         self._cursors.received(conversation, seq)
 
     async def load_messages(self, conversation: str, *, limit: int = 50) -> bool:
-        """Fetch messages older than those that `state` holds.  False: there were none."""
+        """Fetch messages older than those that `state` holds.  False: there are no more."""
         room = self.state.rooms.get(conversation)
         before = room.since if room is not None and room.since else None
         page = await self.rest.messages.list(conversation, before=before, limit=limit)
-        self.state.put_messages(conversation, page.items, whole=len(page.items) < limit)
-        return bool(page.items)
+        while not page.items and page.next_cursor is not None:
+            # All of this page is hidden from us.
+            page = await self.rest.messages.list(conversation, cursor=page.next_cursor, limit=limit)
+        self.state.put_messages(conversation, page.items, whole=page.next_cursor is None)
+        return page.next_cursor is not None
 
     async def load_thread(self, conversation: str, root: int) -> None:
         """Fetch the replies to a message into `state`."""

@@ -199,7 +199,7 @@ class ThreadDoc(Doc, frozen=True, kw_only=True):
 
 
 class UserDoc(Doc, frozen=True, kw_only=True):
-    """A person as others see them."""
+    """A person as the caller sees them."""
 
     id: str
     handle: str
@@ -207,6 +207,8 @@ class UserDoc(Doc, frozen=True, kw_only=True):
     photo: str = ""
     status: str = ""
     bot: bool = False
+    contact_state: ContactState | Literal["none"] = "none"
+    blocked_by_me: bool = False
 
 
 class IdentityDoc(Doc, frozen=True, kw_only=True):
