@@ -5,26 +5,27 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Awaitable
 from pathlib import Path
 
 import msgspec
 import uvloop
 
 from tests.torture.report import table
-from tests.torture.scenarios import SCENARIOS
+from tests.torture.scenarios import SCENARIOS, variants
 from tests.torture.scene import Result
 
 
 def run(name: str, *, short: bool, seed: int) -> list[Result]:
     """One scenario, in a temporary folder that is removed afterwards."""
     results: list[Result] = []
-    for number, scenario in enumerate(SCENARIOS[name]):
+    for number, scenario in enumerate(variants(name, short=short)):
         with tempfile.TemporaryDirectory(prefix=f"torture-{name}-") as folder:
-            results.append(uvloop.run(_coroutine(scenario(Path(folder) / str(number), seed, short=short))))
+            results.append(uvloop.run(_finished(scenario(Path(folder) / str(number), seed, short=short))))
     return results
 
 
-async def _coroutine(awaited):  # type: ignore[no-untyped-def]
+async def _finished(awaited: Awaitable[Result]) -> Result:
     return await awaited
 
 

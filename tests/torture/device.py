@@ -64,6 +64,25 @@ def canonical(body: bytes) -> bytes:
     return _canonical(msgspec.json.decode(body))
 
 
+class Frames:
+    """Equal frames kept once, and read once: a thousand devices get the same bytes."""
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, bytes] = {}
+        self._entries: dict[bytes, Entry] = {}
+
+    def keep(self, frame: bytes) -> bytes:
+        """The first of all frames that are equal to this one."""
+        return self._kept.setdefault(frame, frame)
+
+    def entry(self, frame: bytes) -> Entry:
+        """What `entry_of` says."""
+        found = self._entries.get(frame)
+        if found is None:
+            found = self._entries[frame] = entry_of(frame)
+        return found
+
+
 def entry_of(frame: bytes) -> Entry:
     """An event frame as the judge takes it."""
     event = _wired.decode(frame)
@@ -110,9 +129,7 @@ def text_message(client_id: str, user: str, log: str, text: str) -> Command:
 class Device:
     """One device that stays connected until it is told to stop."""
 
-    def __init__(
-        self, name: str, user: str, token: str, logs: Iterable[str], *, receive_buffer: int = 0
-    ) -> None:
+    def __init__(self, name: str, user: str, token: str, logs: Iterable[str], frames: Frames) -> None:
         """`logs` are those that it follows; it begins with nothing."""
         self.name = name
         self.user = user
@@ -120,6 +137,8 @@ class Device:
         self.positions: dict[str, int] = dict.fromkeys(logs, 0)
         self.arrivals: dict[str, list[bytes]] = {log: [] for log in self.positions}
         self.outbox: dict[str, Command] = {}
+        self._all_frames = frames
+        self._refused_frames: dict[str, Command] = {}
         self.sent: list[Sent] = []
         self.acknowledged: list[Ack] = []
         self.repeats = 0
@@ -134,7 +153,7 @@ class Device:
         self.online = asyncio.Event()
         self.wire: Wire | None = None
         self._port = 0
-        self._receive_buffer = receive_buffer
+        self._receive_buffer = 0
         self._filling: dict[str, list[bytes]] = {}
         self._until: dict[str, int] = {}
         self._closed = asyncio.Event()
@@ -159,6 +178,24 @@ class Device:
         if self.wire is not None:
             self.wire.abort()
             await self._closed.wait()
+
+    async def reconnect(self, *, receive_buffer: int) -> None:
+        """Come back with another size of the socket's own buffer; not counted among `closes`."""
+        self._receive_buffer = receive_buffer
+        if self.wire is not None:
+            self.wire.abort()
+            await self._closed.wait()
+        self.closes.clear()
+
+    def stall(self) -> None:
+        """Read nothing more."""
+        if self.wire is not None:
+            self.wire.stall()
+
+    def unstall(self) -> None:
+        """Read what has come meanwhile."""
+        if self.wire is not None:
+            self.wire.unstall()
 
     def check(self) -> None:
         """Raises what ended the device, if something did."""
@@ -193,19 +230,19 @@ class Device:
 
     # --- what it says ----------------------------------------------------------------------------
 
+    def again(self, client_id: str) -> None:
+        """Submit once more, as it was, what was refused."""
+        del self.refused[client_id]
+        asked = self._refused_frames.pop(client_id)
+        self.sent.remove(asked.sent)
+        self.submit(asked)
+
     def submit(self, asked: Command) -> None:
         """Put a command into the outbox and send it; it stays there until it is answered."""
         self.sent.append(asked.sent)
         self.outbox[asked.sent.client_id] = asked
         if self.online.is_set() and self.wire is not None:
             self.wire.send(asked.frame)
-
-    def resubmit(self, client_id: str) -> None:
-        """Send what was refused once more, under the same client_id."""
-        sent = next(one for one in self.sent if one.client_id == client_id)
-        del self.refused[client_id]
-        self.sent.remove(sent)
-        self.submit(text_message(client_id, sent.user, sent.log, sent.said))
 
     def _resend(self, client_id: str) -> None:
         asked = self.outbox.get(client_id)
@@ -245,7 +282,7 @@ class Device:
                 self._take(frame.conversation, frame.seq, data)
 
     def _take(self, log: str, seq: int, data: bytes) -> None:
-        self.arrivals[log].append(data)
+        self.arrivals[log].append(self._all_frames.keep(data))
         if seq > self.positions[log]:
             self.positions[log] = seq
         if self.on_arrival is not None:
@@ -278,15 +315,13 @@ class Device:
 
     def _ack(self, frame: _Frame) -> None:
         client_id = frame.ref or ""
-        asked = self.outbox.pop(client_id, None)
+        self.outbox.pop(client_id, None)
         result = frame.result
         self.acknowledged.append(
             Ack(client_id, self.user, result.get("conversation", ""), result.get("seq", 0))
         )
         if result.get("repeated"):
             self.repeats += 1
-        if asked is not None:
-            self.answered(client_id)
 
     def _error(self, frame: _Frame) -> None:
         client_id = frame.ref or ""
@@ -300,15 +335,12 @@ class Device:
             }
             self._later.add(loop.call_later(AGAIN_S, self._resend, client_id))
             return
-        del self.outbox[client_id]
+        self._refused_frames[client_id] = self.outbox.pop(client_id)
         self.refused[client_id] = frame.code
-        self.answered(client_id)
-
-    def answered(self, client_id: str) -> None:
-        """A command has its answer; for those who send more then."""
 
     # --- for the judge ---------------------------------------------------------------------------
 
     def received(self) -> dict[str, list[Entry]]:
         """All that it was told, in order."""
-        return {log: [entry_of(data) for data in frames] for log, frames in self.arrivals.items()}
+        entry = self._all_frames.entry
+        return {log: [entry(data) for data in frames] for log, frames in self.arrivals.items()}

@@ -35,16 +35,13 @@ def free_port() -> int:
 class Server:
     """One server on one data folder and port, through as many processes as it takes."""
 
-    def __init__(
-        self, data: Path, log: Path, *, settings: dict[str, str] | None = None, prefix: Sequence[str] = ()
-    ) -> None:
-        """`log` gets all its output.  `settings` are those of `tertulia settings`, by name; `prefix` is put
-        before its command line."""
+    def __init__(self, data: Path, log: Path, *, settings: dict[str, str] | None = None) -> None:
+        """`log` gets all its output.  `settings` are those of `tertulia settings`, by name."""
         self.data = data
         self.port = free_port()
         self.starts = 0
         self._log = log
-        self._prefix = list(prefix)
+        self._prefix: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         wanted = {"rate_limits": "off", "log_level": "warning", **(settings or {})}
         self._environment = {
@@ -61,6 +58,11 @@ class Server:
         if self._process is None:
             raise ServerFailed("the server does not run")
         return self._process
+
+    def move(self, data: Path, prefix: Sequence[str]) -> None:
+        """From the next start on: another data folder, and a command that its own is given to."""
+        self.data = data
+        self._prefix = list(prefix)
 
     async def start(self, spec: Spec | None = None) -> None:
         """Start `tertulia serve`, or with a spec `tests.torture.server`, and wait until it listens."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.torture.device import PAGE, Device, canonical, entry_of
+from tests.torture.device import PAGE, Device, Frames, canonical, entry_of
 from tests.torture.judge import Entry, Evidence, Finding, judge
 from tests.torture.programs import Server
 from tests.torture.wire import connect
@@ -134,21 +134,20 @@ class Scene:
         self.data = folder / "data"
         self.dice = random.Random(f"{name} {seed}")
         self.server = Server(self.data, folder / "server.log")
-        self.world = World(logins=[], rooms=[], floor={}, generation="")
+        self.world = World(logins=[], rooms=[], floor={})
         self.devices: list[Device] = []
+        self.frames = Frames()
         self.result = Result(name=name)
         self._copies = 0
 
-    async def populate(
-        self, *, people: int, devices: int = 1, rooms: Sequence[Sequence[int]], receive_buffer: int = 0
-    ) -> None:
+    async def populate(self, *, people: int, devices: int = 1, rooms: Sequence[Sequence[int]]) -> None:
         """Make the world and, not connected yet, a `Device` for each of its devices."""
         self.world = await make_world(self.data, people=people, devices=devices, rooms=rooms)
         for place, logins in enumerate(self.world.logins):
             mine = [room for room, members in zip(self.world.rooms, rooms, strict=True) if place in members]
             for number, login in enumerate(logins):
                 name = f"p{place}d{number}"
-                device = Device(name, login.user, login.token, mine, receive_buffer=receive_buffer)
+                device = Device(name, login.user, login.token, mine, self.frames)
                 self.devices.append(device)
 
     def connect(self) -> None:
@@ -233,20 +232,20 @@ class Scene:
         """Disconnect all devices."""
         await asyncio.gather(*(device.stop() for device in self.devices))
 
-    async def compare(self, *, data: Path | None = None, restart: bool = True) -> None:
-        """Stop the server, read what is stored, read it from a new server too, and let the judge speak."""
+    async def compare(self, *, restart: bool = True, fetch: Callable[[], Path] | None = None) -> None:
+        """Read the logs from a new server (without `restart`: from the one that runs), stop it, read what is
+        stored, and let the judge speak.  `fetch` brings the files to where they can be read."""
         await self.settle()
         await self.close()
-        await self.server.stop()
-        read: dict[str, list[Entry]] = {}
         if restart:
-            await self.server.start()
-            members = {room: login for room, login in self._readers()}
-            for room, login in members.items():
-                read |= await read_server(self.server.port, login, [room])
             await self.server.stop()
+            await self.server.start()
+        read: dict[str, list[Entry]] = {}
+        for room, login in self._readers():
+            read |= await read_server(self.server.port, login, [room])
+        await self.server.stop()
         try:
-            stored = read_database(data or self.data, self.world.rooms)
+            stored = read_database(fetch() if fetch is not None else self.data, self.world.rooms)
         except Damaged as damage:
             self.result.demand(False, f"the database is damaged: {damage}")
             return

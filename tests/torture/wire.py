@@ -22,7 +22,7 @@ class HandshakeFailed(Exception):
 
 
 class Wire(asyncio.Protocol):
-    """One connection.  `on_text` gets each text message, `on_closed` the close code once (1006: none came)."""
+    """One connection.  `on_text` gets each text message, `on_closed` the close code once (1006: none)."""
 
     def __init__(self, on_text: Callable[[bytes], None], on_closed: Callable[[int], None]) -> None:
         self._on_text = on_text

@@ -27,12 +27,12 @@ class Login(msgspec.Struct, frozen=True):
 
 class World(msgspec.Struct, kw_only=True):
     """`logins[p]` are the devices of person p, `rooms` the ids of the conversations, and `floor` is where
-    each of them stood."""
+    each of them stood.  `short` are tokens of ten minutes, of the first device of each person."""
 
     logins: list[list[Login]]
     rooms: list[str]
     floor: dict[str, int]
-    generation: str
+    short: list[Login] = []
 
     @property
     def users(self) -> list[str]:
@@ -44,6 +44,7 @@ async def make_world(data: Path, *, people: int, devices: int, rooms: Sequence[S
     """`rooms` are groups of people by their place; each person has so many devices."""
     program = await build(Settings(data=str(data)))
     await program.administration.ensure_default_tenant("Torture")
+    short: dict[int, Login] = {}
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def person(number: int) -> list[Login]:
@@ -54,6 +55,8 @@ async def make_world(data: Path, *, people: int, devices: int, rooms: Sequence[S
                 await program.administration.issue_token(DEFAULT_TENANT, made.id, f"device {n}")
                 for n in range(devices)
             ]
+            brief = program.tokens.issue(made.id, DEFAULT_TENANT, tokens[0].device.id)
+            short[number] = Login(made.id, brief.token)
             return [Login(made.id, one.access_token) for one in tokens]
 
     async def room(number: int, members: Sequence[int]) -> str:
@@ -70,6 +73,7 @@ async def make_world(data: Path, *, people: int, devices: int, rooms: Sequence[S
         made = [await room(number, members) for number, members in enumerate(rooms)]
         heads = await program.store.heads(made)
         floor = {head.log: head.last_seq for head in heads if head is not None}
-        return World(logins=logins, rooms=made, floor=floor, generation=program.store.generation)
+        brief = [short[number] for number in range(people)]
+        return World(logins=logins, rooms=made, floor=floor, short=brief)
     finally:
         await program.stop()

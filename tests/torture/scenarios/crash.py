@@ -51,7 +51,7 @@ async def kill(folder: Path, seed: int, *, short: bool) -> Result:
             await stage.offline()
             stage.result.blame(stage.survivors(), f"after kill {number}: ")
             await stage.server.start()
-            if number % 10 == 0 or (short and number == 1):
+            if number % 10 == 0:
                 await _come_back(stage, early=False)
                 await stage.server.stop()
                 await stage.offline()
@@ -60,7 +60,7 @@ async def kill(folder: Path, seed: int, *, short: bool) -> Result:
                 stops += 1
         await stage.online()
         await load.stop()
-        await stage.compare()
+        await stage.compare(restart=not short)
         stage.result.figures = {"kills": rounds, "orderly stops": stops, "repeats answered": _repeats(stage)}
     return stage.result
 
@@ -81,13 +81,13 @@ async def power(folder: Path, seed: int, *, short: bool) -> Result:
             await stage.server.start(spec)
         await stage.online()
         await load.stop()
-        await stage.compare()
+        await stage.compare(restart=not short)
         stage.result.figures = {"power cuts": rounds, "repeats answered": _repeats(stage)}
     return stage.result
 
 
 async def power_without_sync(folder: Path, seed: int, *, short: bool) -> Result:
-    """The same with a build that does not sync.  It must fail: a torture that cannot see this sees nothing."""
+    """The same with a build that does not sync.  It must fail: a torture blind to this sees nothing."""
     async with scene("power (broken build)", folder, seed, 60) as stage:
         load = await _prepare(stage)
         spec = Spec(port=stage.server.port, data=str(stage.data), disk="lossy", synchronous="OFF")

@@ -38,7 +38,7 @@ async def fatal_sync(folder: Path, seed: int, *, short: bool) -> Result:
         await stage.server.start()
         await stage.online()
         await load.stop()
-        await stage.compare()
+        await stage.compare(restart=not short)
         stage.result.figures = {
             "failed syncs": len(endings),
             "exit code": FATAL,

@@ -29,7 +29,7 @@ async def one_order(folder: Path, seed: int, *, short: bool) -> Result:
         await stage.online()
         await asyncio.sleep(2 if short else 20)
         await load.stop()
-        await stage.compare()
+        await stage.compare(restart=not short)
         kinds = [sent.kind for device in stage.devices for sent in device.sent]
         stage.result.figures = {
             "messages": kinds.count("message.new"),
