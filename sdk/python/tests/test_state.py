@@ -321,6 +321,14 @@ def test_a_place_that_is_not_ours_to_see_moves_the_position() -> None:
     assert not known.wants
 
 
+def test_a_hidden_reply_counts_when_it_says_where_it_stood() -> None:
+    log = Log()
+    known = applied(state(), log.say("mine", ME), log.add("void", "", e.Void(), thread=1))
+    room = known.rooms["c"]
+    assert room.messages[1].replies == RepliesDoc(count=1, last_seq=2, last_at=102)
+    assert list(known.wants) == [Want("threads")]
+
+
 def test_after_an_unblock_the_window_begins_anew() -> None:
     log, own = Log(), Log(ME)
     first, second = log.say("from you"), log.say("from other", user="other")

@@ -15,6 +15,7 @@ from tertulia_client.events import (
     MessageUpdated,
     PollVoted,
     ReactionChanged,
+    Void,
 )
 from tertulia_client.models import MessageDoc, PollDoc, RepliesDoc
 
@@ -50,7 +51,8 @@ def folded_seq(event: Event) -> int:
     """The seq of the message that an event changes; 0 when it changes none."""
     if event.target:
         return event.target
-    return event.thread if event.kind == "message.new" else 0
+    # A void that names a thread was a reply there by someone who is blocked.
+    return event.thread if event.kind in ("message.new", "void") else 0
 
 
 def fold(message: MessageDoc, event: Event, me: str) -> MessageDoc:
@@ -64,7 +66,7 @@ def fold(message: MessageDoc, event: Event, me: str) -> MessageDoc:
 
 def _folded(message: MessageDoc, event: Event, me: str) -> MessageDoc:
     match event.body:
-        case MessageNew() if event.thread == message.seq:
+        case MessageNew() | Void() if event.thread == message.seq:
             return _with_reply(message, event)
         case MessageUpdated(content=content):
             return _change(message, content=content, edited_at=event.at, edits=message.edits + 1)

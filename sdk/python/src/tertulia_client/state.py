@@ -325,7 +325,7 @@ class State:
             case e.TopicCreated(topic=topic):
                 if room.role is not None and topic not in self.rooms:
                     self.wants[Want("conversation", topic)] = None
-            case e.MessageNew() if event.thread:
+            case e.MessageNew() | e.Void() if event.thread:
                 self._followed(room, event)
             case _:
                 pass
