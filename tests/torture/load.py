@@ -10,7 +10,7 @@ from tests.torture.device import Command, Device, command, text_message
 from tests.torture.judge import Sent
 
 EMOJI = ("👍", "❤️", "😂", "🎉", "+1")
-WORDS = 'la tertulia se reúne cada tarde 東京 кофе naïve 🙂 \\ " <b> & ok'.split(" ")
+WORDS = ("la", "tertulia", "se reúne", "cada tarde", "東京", "кофе", "naïve", "🙂", "\\", '"', "<b>", "& ok")
 
 
 class Mix:

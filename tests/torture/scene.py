@@ -7,7 +7,7 @@ import random
 import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -107,23 +107,30 @@ async def read_server(port: int, login: Login, logs: Sequence[str]) -> dict[str,
                 }
                 wire.send(msgspec.json.encode(asked))
                 page = await _page(answers)
-                found[log] += [entry_of(msgspec.json.encode(event)) for event in page["events"]]
-                more = page["more"]
+                found[log] += [entry_of(bytes(event)) for event in page.events]
+                more = page.more
     finally:
         wire.abort()
     return found
 
 
-async def _page(answers: asyncio.Queue[bytes]) -> dict[str, list[object] | bool]:
+class _Answer(msgspec.Struct):
+    type: str
+    code: str = ""
+    events: list[msgspec.Raw] = []
+    more: bool = False
+
+
+async def _page(answers: asyncio.Queue[bytes]) -> _Answer:
     while True:
         data = await asyncio.wait_for(answers.get(), 20)
         if not data:
             raise ConnectionError("the server hung up on a reader")
-        frame = msgspec.json.decode(data)
-        if frame["type"] == "events":
+        frame = msgspec.json.decode(data, type=_Answer)
+        if frame.type == "events":
             return frame
-        if frame["type"] == "error":
-            raise ConnectionError(f"a reader was refused: {frame}")
+        if frame.type == "error":
+            raise ConnectionError(f"a reader was refused: {frame.code}")
 
 
 class Scene:
@@ -274,7 +281,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(name: str, folder: Path, seed: int, seconds: float) -> AsyncIterator[Scene]:
+async def scene(name: str, folder: Path, seed: int, seconds: float) -> AsyncGenerator[Scene]:
     """A scene that ends in time and leaves no process; what it raises is a finding."""
     folder.mkdir(parents=True)
     one = Scene(name, folder, seed)

@@ -17,7 +17,7 @@ import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import apsw
 
@@ -105,7 +105,7 @@ class _LossyFile(apsw.VFSFile):
         with self._vfs.lock:
             return bytes(self._disk.content[offset : offset + amount])
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802
         with self._vfs.lock:
             self._disk.write(bytes(data), offset)
 
@@ -193,7 +193,7 @@ class LossyDisk(apsw.VFS):
         if self._fails(disk.path):
             disk.pending.clear()
             error = apsw.IOError("the disk does not answer")
-            error.extendedresult = apsw.SQLITE_IOERR_FSYNC
+            error.extendedresult = apsw.SQLITE_IOERR_FSYNC  # pyright: ignore - what apsw reads
             raise error
 
     def cut(self, seed: int, fate: Fate) -> None:
@@ -210,10 +210,10 @@ class _QuotaFile(apsw.VFSFile):
         super().__init__("", name, flags)
         self._vfs = vfs
 
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802
         if offset + len(data) > self.xFileSize():
             self._vfs.grow(offset + len(data) - self.xFileSize())
-        super().xWrite(data, offset)
+        super().xWrite(data, offset)  # pyright: ignore[reportUnknownMemberType]
 
 
 class QuotaDisk(apsw.VFS):

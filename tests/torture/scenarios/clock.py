@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -52,11 +53,9 @@ async def _scheduled(stage: Scene) -> float:
     device, room = stage.devices[0], stage.world.rooms[0]
     heard: list[str] = []
 
-    def hear(frame: dict[str, object]) -> None:
+    def hear(frame: dict[str, Any]) -> None:
         if frame["type"] == "ack" and frame["ref"] == "later":
-            result = frame["result"]
-            assert isinstance(result, dict)
-            heard.append(result["created"])
+            heard.append(str(frame["result"]["created"]))
 
     device.hear = hear
     text = "half an hour later"

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -121,7 +121,7 @@ def may_mount() -> bool:
 
 
 @asynccontextmanager
-async def _small_disk(place: Path) -> AsyncIterator[tuple[int, Path]]:
+async def _small_disk(place: Path) -> AsyncGenerator[tuple[int, Path]]:
     """A tmpfs at `place` that only those see who enter the namespace of the process whose pid is given;
     the path leads there from outside."""
     script = f'mount -t tmpfs -o size={SIZE} none "$1" && echo mounted && exec sleep 600'

@@ -125,7 +125,7 @@ async def slow_reader(folder: Path, seed: int, *, short: bool) -> Result:
         code = stalled.closes[0] if stalled.closes else 0
         # 1006: the server gave up waiting for the close frame to leave, too.
         result.demand(code in (TOO_SLOW, 1006), f"the stalled reader was closed with {code}")
-        behind = watch.last and max(watch.last) - stalled_at
+        behind = max(watch.last, default=0) - stalled_at
         await stage.online()
         grown = peak - memory
         result.demand(grown <= OUTBOX + SPARE, f"the server grew by {grown / 2**20:.1f} MiB meanwhile")
