@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,12 @@ START_S = 20.0
 PASSWORD = "a fine long password"
 
 FAST = {"TERTULIA_ARGON2_MEMORY_KIB": "64", "TERTULIA_LOG_FORMAT": "json"}
+
+
+_READY = {
+    "json": re.compile(r'"address": ?"(?P<address>http[^"]+)"[^\n]*"event": ?"serve\.ready"'),
+    "text": re.compile(r"serve\.ready.*?address=(?P<address>\S+)"),
+}
 
 
 def surroundings(**more: str) -> dict[str, str]:
@@ -109,13 +116,13 @@ class Server:
         """The log's lines, which are JSON."""
         return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, form: str = "json") -> None:
         end = time.monotonic() + START_S
         while time.monotonic() < end:
-            for line in self.lines():
-                if line["event"] == "serve.ready":
-                    self.address = line["address"].replace("localhost", "127.0.0.1")
-                    return
+            found = _READY[form].search(self.log)
+            if found is not None:
+                self.address = found["address"].replace("localhost", "127.0.0.1")
+                return
             if self.process.poll() is not None:
                 break
             time.sleep(0.02)
@@ -144,7 +151,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(data: Path, *arguments: str, **environment: str) -> Iterator[Server]:
+def serving(data: Path, *arguments: str, form: str = "json", **environment: str) -> Iterator[Server]:
     """A server on a free port, ready; killed at the end when it is still there."""
     log = data.with_name(data.name + ".log")
     with log.open("ab") as out:
@@ -158,7 +165,7 @@ def serving(data: Path, *arguments: str, **environment: str) -> Iterator[Server]
         )
     try:
         server = Server(process, log, data, before)
-        server.wait_ready()
+        server.wait_ready(form)
         yield server
     finally:
         if process.poll() is None:
