@@ -16,6 +16,7 @@ from tertulia.domain.content import Poll, Text
 from tertulia.domain.errors import CODES, Refusal
 from tertulia.domain.signals import Signal
 from tertulia.domain.unit import Head
+from tertulia.protocols.common import frames
 from tertulia.protocols.ws import codec
 from tertulia.protocols.ws.codec import Malformed, decode
 
@@ -260,8 +261,9 @@ def test_an_erased_event_is_a_void() -> None:
         ordinal=3, all_ordinal=0, body=None, client_id="secret",
     )  # fmt: skip
     encoder = codec.WsEncoder()
-    assert payload(encoder.event(event)) == {"type": "void", "conversation": "c", "seq": 4}
-    assert encoder.event(event) == encoder.void("c", 4)
+    told = {"type": "void", "conversation": "c", "seq": 4, "at": 5, "ordinal": 3}
+    assert payload(encoder.event(event)) == told
+    assert encoder.event(event) == encoder.void(event)
 
 
 def test_signals_leave_out_what_is_empty() -> None:
@@ -307,7 +309,7 @@ def test_a_head_tells_no_more_than_where_the_log_stands() -> None:
         log="c", kind="topic", tenant="acme", room="r", last_seq=5, message_count=3, all_count=0,
         updated_at=9, epoch=4,
     )  # fmt: skip
-    assert msgspec.to_builtins(codec.head_doc(head)) == {
+    assert msgspec.to_builtins(frames.head_doc(head)) == {
         "conversation": "c",
         "kind": "topic",
         "seq": 5,

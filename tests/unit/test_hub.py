@@ -32,8 +32,8 @@ class CountingEncoder:
     def event(self, event: e.Event) -> bytes:
         return self._made(f"{event.log}:{event.seq}")
 
-    def void(self, log: str, seq: int) -> bytes:
-        return self._made(f"void {log}:{seq}")
+    def void(self, event: e.Event) -> bytes:
+        return self._made(f"void {event.log}:{event.seq}")
 
     def signal(self, signal: Signal) -> bytes:
         return self._made(f"{signal.type} {signal.user}")

@@ -10,9 +10,11 @@ from tertulia.domain import settings as settings_rules
 from tertulia.domain.events import Event
 from tertulia.domain.records import Block, Conversation, Hidden, Member, Settings
 from tertulia.domain.unit import Head
+from tertulia.domain.visibility import hidden_by_block
 from tertulia.ports.message_store import Directory, MessageStore
 
 MAX_CONVERSATIONS = 10_000
+MAX_HIDDEN = 100_000
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,16 +88,16 @@ class Sync:
         events = await self._store.events(log, after, limit)
         if not events:
             return events
-        blocked: frozenset[str] = frozenset()
-        if standing.home.kind != "direct":
-            blocked = await self.blocked(caller)
-        first = (caller.tenant, caller.user, log, events[0].seq - 1)
-        rows = await self._directory.scan(Hidden, (caller.tenant, caller.user, log), after=first)
+        blocked = await self.blocked(caller)
+        rows = await self._directory.scan(Hidden, (caller.tenant, caller.user, log), limit=MAX_HIDDEN)
         hidden = {row.seq for row in rows}
         floor = standing.floor
         return [
             without_body(event)
-            if event.seq <= floor or event.actor in blocked or event.seq in hidden
+            if event.seq <= floor
+            or event.seq in hidden
+            or (event.kind == "message.updated" and (event.target in hidden or event.target <= floor))
+            or (event.actor in blocked and hidden_by_block(event))
             else event
             for event in events
         ]

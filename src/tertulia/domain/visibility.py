@@ -9,10 +9,22 @@ from typing import Literal
 
 import msgspec
 
+from tertulia.domain.events import Event
 from tertulia.domain.records import User
 from tertulia.domain.settings import Audience, SettingsDocument
 
 ContactState = Literal["none", "requested", "received", "accepted"]
+
+
+_WORDS = frozenset({"message.new", "message.updated"})
+
+
+def hidden_by_block(event: Event) -> bool:
+    """Whether those who blocked the event's actor get a void in its place.
+
+    What a blocked person writes is hidden, but in a direct conversation; what they change (roles, votes,
+    names) is not, since everyone's picture of the conversation must agree."""
+    return event.kind in _WORDS and event.log_kind != "direct"
 
 
 class Relation(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from tertulia.domain.events import (
 )
 from tertulia.domain.signals import Signal
 from tertulia.domain.unit import Committed
+from tertulia.domain.visibility import hidden_by_block
 from tertulia.sessions.session import Encoder, Session
 
 CLOSE_GOING_AWAY = 1001
@@ -228,7 +229,7 @@ class Hub:
         groups = self._rooms.get(event.room)
         if groups is None:
             return
-        hiders = self._hiders.get(event.actor) if event.log_kind != "direct" else None
+        hiders = self._hiders.get(event.actor) if hidden_by_block(event) else None
         dirty = self._dirty
         count = 0
         full: list[Session] = []
@@ -256,7 +257,7 @@ class Hub:
     def _tell_one(self, session: Session, event: Event, data: bytes, hiders: set[Session] | None) -> bool:
         """False when no more can wait for this session."""
         if hiders is not None and session in hiders:
-            data = session.encoder.void(event.log, event.seq)
+            data = session.encoder.void(event)
         if session.held is None:
             self.send(session, data)
         elif len(session.held) >= HELD_MAX:

@@ -14,7 +14,7 @@ class Encoder(Protocol):
 
     def event(self, event: Event) -> bytes: ...
 
-    def void(self, log: str, seq: int) -> bytes:
+    def void(self, event: Event) -> bytes:
         """What a reader gets in place of an event that is not theirs to see."""
         ...
 

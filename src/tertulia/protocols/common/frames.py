@@ -27,10 +27,17 @@ class EventFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     body: msgspec.Raw
 
 
-class VoidFrame(msgspec.Struct, frozen=True, kw_only=True):
-    type: Literal["void"] = "void"
+class VoidFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="void"):
+    """A position that is not the reader's to see, or whose body was erased.  The counts keep unread
+    right."""
+
     conversation: str
     seq: int
+    at: int = 0
+    ordinal: int = 0
+    all_ordinal: int = 0
+    thread: int = 0
+    thread_ordinal: int = 0
 
 
 class HeadDoc(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,10 +81,23 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True):
     type: Literal["resumed"] = "resumed"
 
 
+def void_frame(event: Event) -> VoidFrame:
+    """What a reader gets in place of an event that is not theirs to see."""
+    return VoidFrame(
+        conversation=event.log,
+        seq=event.seq,
+        at=event.at,
+        ordinal=event.ordinal,
+        all_ordinal=event.all_ordinal,
+        thread=event.thread,
+        thread_ordinal=event.thread_ordinal,
+    )
+
+
 def event_frame(event: Event) -> EventFrame | VoidFrame:
     """How an event reads on the wire; an erased one is a void."""
     if event.body is None:
-        return VoidFrame(conversation=event.log, seq=event.seq)
+        return void_frame(event)
     return EventFrame(
         type=event.kind,
         conversation=event.log,

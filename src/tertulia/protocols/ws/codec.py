@@ -14,9 +14,18 @@ from msgspec import Meta
 from tertulia.domain.commands import COMMAND_TYPES, Accepted, Command
 from tertulia.domain.content import Id
 from tertulia.domain.errors import Refusal
-from tertulia.domain.events import Event, LogKind
+from tertulia.domain.events import Event
 from tertulia.domain.signals import Signal
-from tertulia.domain.unit import Head
+from tertulia.protocols.common.frames import (
+    EventFrame,
+    Hello,
+    Resumed,
+    Resync,
+    Truncated,
+    VoidFrame,
+    event_frame,
+    void_frame,
+)
 
 Ref = Annotated[str, Meta(max_length=64)]
 Position = Annotated[int, Meta(ge=0, le=2**53)]
@@ -138,48 +147,6 @@ def _wrong_shape(reason: str, data: bytes) -> Malformed:
 # --- to the client -------------------------------------------------------------------------------
 
 
-class EventFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    type: str
-    conversation: str
-    seq: int
-    at: int
-    user: str
-    ordinal: int
-    all_ordinal: int = 0
-    thread: int = 0
-    thread_ordinal: int = 0
-    target: int = 0
-    client_id: str = ""
-    body: msgspec.Raw
-
-
-class VoidFrame(msgspec.Struct, frozen=True, kw_only=True):
-    type: Literal["void"] = "void"
-    conversation: str
-    seq: int
-
-
-class HeadDoc(msgspec.Struct, frozen=True, kw_only=True):
-    conversation: str
-    kind: LogKind
-    seq: int
-    updated_at: int
-
-
-class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    type: Literal["hello"] = "hello"
-    session: str
-    tenant: str
-    user: str
-    device: str
-    generation: str
-    at: int
-    expires_at: int
-    heartbeat_ms: int
-    limits: dict[str, int]
-    heads: list[HeadDoc]
-
-
 class Ack(msgspec.Struct, frozen=True, kw_only=True):
     type: Literal["ack"] = "ack"
     ref: str | None
@@ -200,26 +167,6 @@ class EventsFrame(msgspec.Struct, frozen=True, kw_only=True):
     conversation: str
     events: list[msgspec.Raw]
     more: bool
-
-
-class Truncated(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
-    """Events `from`..`to` of a log were not replayed; read them by `events.read` or over REST."""
-
-    type: Literal["truncated"] = "truncated"
-    conversation: str
-    from_: int
-    to: int
-
-
-class Resync(msgspec.Struct, frozen=True, kw_only=True):
-    """Positions of another generation mean nothing: forget them and fetch anew."""
-
-    type: Literal["resync"] = "resync"
-    generation: str
-
-
-class Resumed(msgspec.Struct, frozen=True, kw_only=True):
-    type: Literal["resumed"] = "resumed"
 
 
 class Pong(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,32 +197,6 @@ ServerFrame = (
 )
 
 _encode = msgspec.json.Encoder().encode
-_Raw = msgspec.Raw
-
-
-def event_frame(event: Event) -> ServerFrame:
-    """How an event reads on the wire; an erased one is a void."""
-    if event.body is None:
-        return VoidFrame(conversation=event.log, seq=event.seq)
-    return EventFrame(
-        type=event.kind,
-        conversation=event.log,
-        seq=event.seq,
-        at=event.at,
-        user=event.actor,
-        ordinal=event.ordinal,
-        all_ordinal=event.all_ordinal,
-        thread=event.thread,
-        thread_ordinal=event.thread_ordinal,
-        target=event.target,
-        client_id=event.client_id,
-        body=_Raw(event.body),
-    )
-
-
-def head_doc(head: Head) -> HeadDoc:
-    """A head as `hello` lists it."""
-    return HeadDoc(conversation=head.log, kind=head.kind, seq=head.last_seq, updated_at=head.updated_at)
 
 
 def error_frame(refusal: Refusal, ref: str | None = None) -> ErrorFrame:
@@ -315,8 +236,8 @@ class WsEncoder:
     def event(self, event: Event) -> bytes:
         return encode(event_frame(event))
 
-    def void(self, log: str, seq: int) -> bytes:
-        return encode(VoidFrame(conversation=log, seq=seq))
+    def void(self, event: Event) -> bytes:
+        return encode(void_frame(event))
 
     def signal(self, signal: Signal) -> bytes:
         return text_frame(_encode(signal))
