@@ -145,19 +145,9 @@ class Slot:
         self.changed = False
 
 
-class OwnCursor:
-    """The moves of one sender's cursor in this batch, which need no look at the stored row: a new seq
-    is beyond every cursor."""
-
-    __slots__ = ("all_ordinal", "moves", "ordinal", "seq", "state")
-
-    def __init__(self, state: LogState) -> None:
-        self.state = state
-        self.moves = 0
-        self.seq = 0
-        self.ordinal = 0
-        self.all_ordinal = 0
-
+OwnMove = tuple[Event, int]
+"""The last of the events by which someone moved their own cursor in this batch, and how many there were.
+The stored row need not be read: a new seq is beyond every cursor."""
 
 Undo = list[tuple[Slot, Record | None, int, bool]]
 UniqueKey = tuple[type[Record], str, Key]
@@ -172,6 +162,7 @@ class Batch:
         self.next_id = next_id
         self.next_log = next_log
         self._known: dict[bytes, Outcome] = {}
+        self._states: dict[str, LogState] = {}
         self._touched: dict[int, LogState] = {}
         self._new_logs: list[LogState] = []
         self._events: list[tuple[Value | None, ...]] = []
@@ -180,7 +171,7 @@ class Batch:
         self._changed_folds: set[tuple[int, int]] = set()
         self._slots: dict[type[Record], dict[Key, Slot]] = {}
         self._owners: dict[UniqueKey, Key | None] = {}
-        self._own: dict[tuple[int, str, int], OwnCursor] = {}
+        self._own: dict[tuple[int, str, int], OwnMove] = {}
         self.events = 0
 
     @property
@@ -229,7 +220,12 @@ class Batch:
     # --- checks: nothing is changed here --------------------------------------------------------
 
     def _state(self, log: str) -> LogState | None:
-        return self._logs.get(self._connection, log)
+        state = self._states.get(log)
+        if state is None:
+            state = self._logs.get(self._connection, log)
+            if state is not None:
+                self._states[log] = state
+        return state
 
     def _holds(self, expect: Expect) -> bool:
         if type(expect) is EpochIs:
@@ -275,6 +271,7 @@ class Batch:
 
     def _number(self, unit: Unit, states: Sequence[LogState | None]) -> tuple[Event, ...]:
         events: list[Event] = []
+        rows = self._events
         idem: bytes | None = unit.idem or None
         request = unit.request if idem is not None else None
         client_id = unit.client_id
@@ -283,7 +280,7 @@ class Batch:
             state = known if known is not None else self._make(unit, new)
             event = self._event(unit, new, state, client_id)
             seq = event.seq
-            self._events.append(
+            rows.append(
                 (
                     self.next_id,
                     state.no,
@@ -320,7 +317,7 @@ class Batch:
                 expiry = Expiry(tenant=state.tenant, conversation=state.id, seq=seq, at=new.expires_at)
                 self._put_new(expiry)
             if new.countable and unit.own_cursor:
-                self._move_own(state, new, event)
+                self._move_own(state, event)
             idem = request = None
             client_id = ""
             span = 1
@@ -335,6 +332,7 @@ class Batch:
             self.next_log += 1
             self._new_logs.append(state)
             self._logs.put(state)
+            self._states[new.log] = state
         return state
 
     def _event(self, unit: Unit, new: NewEvent, state: LogState, client_id: str) -> Event:
@@ -388,36 +386,32 @@ class Batch:
 
     # --- cursors --------------------------------------------------------------------------------
 
-    def _move_own(self, state: LogState, new: NewEvent, event: Event) -> None:
-        place = (state.no, new.actor, new.thread)
+    def _move_own(self, state: LogState, event: Event) -> None:
+        place = (state.no, event.actor, event.thread)
         own = self._own.get(place)
-        if own is None:
-            own = self._own[place] = OwnCursor(state)
-        own.moves += 1
-        own.seq = event.seq
-        own.ordinal = event.thread_ordinal if new.thread else event.ordinal
-        own.all_ordinal = 0 if new.thread else event.all_ordinal
+        self._own[place] = (event, 1 if own is None else own[1] + 1)
 
-    def _own_cursor(self, place: tuple[int, str, int], own: OwnCursor) -> Cursor:
+    def _own_cursor(self, event: Event) -> Cursor:
+        thread = event.thread
         return Cursor(
-            tenant=own.state.tenant,
-            conversation=own.state.id,
-            user=place[1],
-            thread=place[2],
-            read=own.seq,
-            received=own.seq,
-            ordinal=own.ordinal,
-            all_ordinal=own.all_ordinal,
+            tenant=event.tenant,
+            conversation=event.log,
+            user=event.actor,
+            thread=thread,
+            read=event.seq,
+            received=event.seq,
+            ordinal=event.thread_ordinal if thread else event.ordinal,
+            all_ordinal=0 if thread else event.all_ordinal,
         )
 
     def _settle_own(self) -> None:
         """Turn the blind cursor moves into rows, since someone wants to see such a row."""
         moves, self._own = self._own, {}
-        for place, own in moves.items():
-            cursor = self._own_cursor(place, own)
+        for event, count in moves.values():
+            cursor = self._own_cursor(event)
             slot = self._slot(Cursor, cursor.key())
             slot.record, slot.changed = cursor, True
-            slot.version += own.moves
+            slot.version += count
 
     def _set_cursor(self, write: SetCursor) -> CursorMoved | None:
         state = self._state(write.log)
@@ -638,9 +632,8 @@ class Batch:
         if self._own and Cursor in self._slots:
             self._settle_own()
         if self._own:
-            cursors = [
-                _CURSORS.row(self._own_cursor(place, own), own.moves) for place, own in self._own.items()
-            ]
+            own = self._own.values()
+            cursors = [_CURSORS.row(self._own_cursor(event), moves) for event, moves in own]
             many(_CURSORS.change, cursors)
         for record, slots in self._slots.items():
             self._flush_rows(TABLES[record], slots.values())

@@ -17,7 +17,7 @@ from tertulia.adapters.sqlite.engine import Connection
 from tertulia.adapters.sqlite.reader import Readers
 from tertulia.adapters.sqlite.rebuild import Differences, rebuild_log
 from tertulia.adapters.sqlite.tables import TABLES, table
-from tertulia.adapters.sqlite.writer import Observer, Outcome, Writer
+from tertulia.adapters.sqlite.writer import Job, Observer, Outcome, Writer
 from tertulia.domain.events import Event
 from tertulia.domain.records import Key, R, Record, Versioned
 from tertulia.domain.unit import Committed, Head, Unit
@@ -164,15 +164,18 @@ class SqliteStore:
         """See `MessageStore.on_commit`."""
         self._listeners.append(listener)
 
-    def _deliver(self, done: list[tuple[asyncio.Future[Committed], Outcome]], news: list[Committed]) -> None:
+    def _deliver(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
         """On the loop: answer a batch.  Listeners run before those who wait for an answer go on."""
-        for future, outcome in done:
-            if future.done():
-                continue
+        news: list[Committed] = []
+        for (_, future), outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
+                if not future.done():
+                    future.set_exception(outcome)
+                continue
+            if not future.done():
                 future.set_result(outcome)
+            if not outcome.repeated and (outcome.events or outcome.cursors or outcome.bumped):
+                news.append(outcome)
         if news:
             self._indexer.notify()
             for listener in self._listeners:

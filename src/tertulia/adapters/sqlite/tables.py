@@ -6,6 +6,8 @@ Generic over the class declarations.  The tables themselves are made by the numb
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Generic, Literal, get_origin, get_type_hints
 
 import msgspec
@@ -32,6 +34,14 @@ def _quoted(names: tuple[str, ...] | list[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
+def _getter(names: list[str]) -> Callable[[object], tuple[Value, ...]]:
+    """A function that gives those attributes as a tuple."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    one = attrgetter(*names)
+    return lambda record: (one(record),)
+
+
 class Table(Generic[R]):
     """The SQL of one record class."""
 
@@ -46,6 +56,7 @@ class Table(Generic[R]):
             self.columns += [name for name in index.fields if name not in self.columns]
         hints = get_type_hints(record)
         self.types = {name: column_type(hints[name]) for name in self.columns}
+        self._columns_of = _getter(self.columns)
         self._decode = msgspec.json.Decoder(record).decode
         self._encode = msgspec.json.Encoder().encode
         where_key = " AND ".join(f'"{name}" = ?' for name in self.key_fields)
@@ -81,7 +92,7 @@ class Table(Generic[R]):
 
     def row(self, record: R, version: int) -> tuple[Value, ...]:
         """The parameters of `insert`, `upsert` and `change`."""
-        return (*[getattr(record, name) for name in self.columns], version, self._encode(record))
+        return (*self._columns_of(record), version, self._encode(record))
 
     def load(self, doc: bytes) -> R:
         """The record that `row` wrote."""

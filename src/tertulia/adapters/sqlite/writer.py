@@ -54,7 +54,7 @@ class BatchReport(msgspec.Struct, frozen=True):
 
 
 Observer = Callable[[BatchReport], None]
-Deliver = Callable[[list[tuple["asyncio.Future[Committed]", Outcome]], list[Committed]], None]
+Deliver = Callable[[Sequence[Job], Sequence[Outcome]], None]
 
 
 def is_fatal(error: BaseException) -> bool:
@@ -310,15 +310,7 @@ class Writer:
         self._call(_finish, chore.future, failure)
 
     def _hand_over(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
-        done = [(job[1], outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
-        news = [
-            outcome
-            for outcome in outcomes
-            if type(outcome) is Committed
-            and not outcome.repeated
-            and (outcome.events or outcome.cursors or outcome.bumped)
-        ]
-        self._call(self._deliver, done, news)
+        self._call(self._deliver, jobs, outcomes)
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         try:
