@@ -125,10 +125,15 @@ async def test_a_second_signal_does_not_wait(data: Path) -> None:
         tokens = await asyncio.to_thread(server.people, "ana")
         # A connection that never ends by itself: half a request.
         with socket.create_connection(("127.0.0.1", int(server.address.rpartition(":")[2]))) as half:
-            half.sendall(b"POST /v1/accounts HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+            half.sendall(
+                b"POST /v1/accounts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 10\r\n\r\n"
+            )
             async with connected(server, tokens["ana"]) as ana:
                 server.process.send_signal(signal.SIGINT)
                 assert (await ana.ended())[0] == 1001
+            await asyncio.sleep(0.5)
+            assert server.process.poll() is None
             server.process.send_signal(signal.SIGINT)
             assert await asyncio.to_thread(server.process.wait, 10) == 0
     assert server.lines()[-1]["event"] == "serve.stopped"

@@ -74,6 +74,10 @@ class _Server(uvicorn.Server):
             await asyncio.wait([draining], timeout=0.05)
         draining.cancel()
         await super().shutdown()
+        left = list(self.server_state.tasks)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 def _listen(settings: Settings) -> list[socket.socket]:
