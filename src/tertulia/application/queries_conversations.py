@@ -23,8 +23,7 @@ from tertulia.domain.errors import Refusal
 from tertulia.domain.membership import is_live
 from tertulia.domain.permissions import Standing, capabilities
 from tertulia.domain.records import Conversation, Cursor, Invite, Key, Member, Mention, Record, Settings
-from tertulia.domain.unit import EpochIs
-from tertulia.domain.unit import Head
+from tertulia.domain.unit import EpochIs, Head
 from tertulia.ports.clock import Clock
 from tertulia.ports.message_store import Directory
 
@@ -232,8 +231,9 @@ class ConversationQueries:
             again: list[Standing] = []
             for standing, head, doc in zip(todo, heads, made, strict=True):
                 docs[doc.id] = doc
-                here = standing.conversation.id
-                if head is None or head.last_seq != doc.last_seq or EpochIs(here, head.epoch) not in standing.epochs:
+                if head is None or head.last_seq != doc.last_seq:
+                    again.append(standing)
+                elif EpochIs(standing.conversation.id, head.epoch) not in standing.epochs:
                     again.append(standing)
             if not again or attempt == _ATTEMPTS - 1:
                 break
