@@ -97,7 +97,7 @@ def make_app(services: RestServices) -> App:
     for route, handler in listed:
         handler.opt[ROUTE] = route
         handler.operation_id = route.name
-    inner.state[OPENAPI] = document(CONTROLLERS, services)
+    inner.state[OPENAPI] = document(CONTROLLERS, services.brand, services.version, listed)
     return Shell(
         cast(App, inner),
         clock=services.clock,

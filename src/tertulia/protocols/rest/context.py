@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar.connection import Request
-from litestar.params import Dependency, HeaderParameter, PathParameter, QueryParameter
+from litestar.di import NamedDependency
+from litestar.params import HeaderParameter, PathParameter, QueryParameter, SkipValidation
 from litestar.response import Response
 
 from tertulia.application.core import Caller
@@ -84,8 +85,8 @@ def provide_visit(request: Request[Any, Any, Any]) -> Visit:
     return request.scope[CONTEXT]  # pyright: ignore - put there by the guard
 
 
-CallDependency = Annotated[Call, Dependency(skip_validation=True)]
-VisitDependency = Annotated[Visit, Dependency(skip_validation=True)]
+CallDependency = NamedDependency[SkipValidation[Call]]
+VisitDependency = NamedDependency[SkipValidation[Visit]]
 
 # --- parameters ----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import Controller, delete, post
+from litestar.params import JSONBody
 from litestar.response import Response
 
 from tertulia.application.account_types import (
@@ -53,7 +54,7 @@ class AccountsController(Controller):
     tags = ("Accounts",)
 
     @post("", status_code=202)
-    async def sign_up(self, visit: VisitDependency, data: SignUpBody) -> CodeSentDoc:
+    async def sign_up(self, visit: VisitDependency, data: JSONBody[SignUpBody]) -> CodeSentDoc:
         """Ask for an account; a code is sent to the address.  The answer is the same for addresses that
         have one already."""
         address, field = _address(data)
@@ -73,13 +74,13 @@ class AccountsController(Controller):
         return CodeSentDoc(expires_in=sent.expires_in_s)
 
     @post("/verify", status_code=201)
-    async def verify_account(self, visit: VisitDependency, data: VerifyBody) -> Response[TokensDoc]:
+    async def verify_account(self, visit: VisitDependency, data: JSONBody[VerifyBody]) -> Response[TokensDoc]:
         """Trade the code for an account whose first device is signed in."""
         request = Verify(address=data.address, code=data.code, device_name=data.device, handle=data.handle)
         return _tokens(await visit.services.accounts.verify(visit.services.tenant, request, visit.address))
 
     @post("/resend", status_code=202)
-    async def resend_code(self, visit: VisitDependency, data: AddressBody) -> CodeSentDoc:
+    async def resend_code(self, visit: VisitDependency, data: JSONBody[AddressBody]) -> CodeSentDoc:
         """Send another code; the one before is dead."""
         services = visit.services
         sent = await services.accounts.resend(services.tenant, data.address, visit.address)
@@ -93,14 +94,14 @@ class SessionsController(Controller):
     tags = ("Accounts",)
 
     @post("", status_code=201)
-    async def sign_in(self, visit: VisitDependency, data: SignInBody) -> Response[TokensDoc]:
+    async def sign_in(self, visit: VisitDependency, data: JSONBody[SignInBody]) -> Response[TokensDoc]:
         """Sign in with a password; a device is added."""
         request = PasswordSignIn(login=data.login, password=data.password, device_name=data.device)
         return _tokens(await visit.services.sign_in.sign_in(visit.services.tenant, request, visit.address))
 
     @post("/user-token", status_code=201)
     async def sign_in_with_user_token(
-        self, visit: VisitDependency, data: UserTokenBody
+        self, visit: VisitDependency, data: JSONBody[UserTokenBody]
     ) -> Response[TokensDoc]:
         """Sign in with a token that the customer's backend signed; the user is made when there is none
         yet."""
@@ -112,7 +113,7 @@ class SessionsController(Controller):
         )
 
     @post("/refresh", status_code=200)
-    async def refresh_session(self, visit: VisitDependency, data: RefreshBody) -> TokensDoc:
+    async def refresh_session(self, visit: VisitDependency, data: JSONBody[RefreshBody]) -> TokensDoc:
         """New tokens for a device.  The refresh token is good for one use; an old one that comes back ends
         the login."""
         services = visit.services
@@ -131,20 +132,22 @@ class PasswordController(Controller):
     tags = ("Accounts",)
 
     @post("", status_code=204)
-    async def change_password(self, call: CallDependency, data: ChangePasswordBody) -> None:
+    async def change_password(self, call: CallDependency, data: JSONBody[ChangePasswordBody]) -> None:
         """Replace one's password; the other devices are signed out."""
         request = ChangePassword(current=data.current, new=data.new)
         await call.services.recovery.change_password(call.caller, request)
 
     @post("/reset", status_code=202)
-    async def request_password_reset(self, visit: VisitDependency, data: AddressBody) -> CodeSentDoc:
+    async def request_password_reset(
+        self, visit: VisitDependency, data: JSONBody[AddressBody]
+    ) -> CodeSentDoc:
         """Have a code sent.  The answer is the same for unknown addresses."""
         services = visit.services
         sent = await services.recovery.request_reset(services.tenant, data.address, visit.address)
         return CodeSentDoc(expires_in=sent.expires_in_s)
 
     @post("/reset/confirm", status_code=204)
-    async def confirm_password_reset(self, visit: VisitDependency, data: ConfirmResetBody) -> None:
+    async def confirm_password_reset(self, visit: VisitDependency, data: JSONBody[ConfirmResetBody]) -> None:
         """Set a new password with the code; all devices are signed out."""
         services = visit.services
         request = ConfirmReset(address=data.address, code=data.code, password=data.password)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import Controller, delete, get, patch, post, put
-from litestar.params import QueryParameter
+from litestar.params import JSONBody, QueryParameter
 from litestar.response import Response
 
 from tertulia.application.queries_docs import ConversationDoc, PreferencesDoc, ReceiptDoc
@@ -63,7 +63,7 @@ class ConversationsController(Controller):
     async def create_conversation(
         self,
         call: CallDependency,
-        data: DirectBody | GroupBody | ChannelBody,
+        data: JSONBody[DirectBody | GroupBody | ChannelBody],
         client_id: IdempotencyKey = None,
     ) -> Response[ConversationDoc]:
         """Open the direct conversation with someone, or make a group or a channel."""
@@ -99,7 +99,7 @@ class ConversationsController(Controller):
         self,
         call: CallDependency,
         conversation: PathId,
-        data: ConversationPatch,
+        data: JSONBody[ConversationPatch],
         client_id: IdempotencyKey = None,
     ) -> ConversationDoc:
         """Change what describes a conversation, and its policy."""
@@ -144,7 +144,7 @@ class ConversationsController(Controller):
         self,
         call: CallDependency,
         conversation: PathId,
-        data: TopicBody,
+        data: JSONBody[TopicBody],
         client_id: IdempotencyKey = None,
     ) -> Response[ConversationDoc]:
         """Make a topic of a channel."""
@@ -163,7 +163,7 @@ class ConversationsController(Controller):
         self,
         call: CallDependency,
         conversation: PathId,
-        data: PreferencesPatch,
+        data: JSONBody[PreferencesPatch],
         client_id: IdempotencyKey = None,
     ) -> PreferencesDoc:
         """Change one's own view of a conversation."""
@@ -180,12 +180,16 @@ class ConversationsController(Controller):
         return await call.services.queries.conversations.preferences(call.caller, conversation)
 
     @put("/{conversation:str}/typing", status_code=204)
-    async def set_typing(self, call: CallDependency, conversation: PathId, data: TypingBody) -> None:
+    async def set_typing(
+        self, call: CallDependency, conversation: PathId, data: JSONBody[TypingBody]
+    ) -> None:
         """Show the others that one writes, or has stopped to."""
         await call.do(c.SetTyping(conversation=conversation, composing=data.composing, thread=data.thread))
 
     @put("/{conversation:str}/cursors", status_code=204)
-    async def set_cursors(self, call: CallDependency, conversation: PathId, data: CursorsBody) -> None:
+    async def set_cursors(
+        self, call: CallDependency, conversation: PathId, data: JSONBody[CursorsBody]
+    ) -> None:
         """Move one's cursors on; a smaller seq than before changes nothing."""
         if data.read is None and data.received is None:
             raise Refusal("invalid", "Give `read`, `received` or both.", field="read")

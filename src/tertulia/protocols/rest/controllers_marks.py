@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import Controller, delete, get, post, put
-from litestar.params import PathParameter
+from litestar.params import JSONBody, PathParameter
 
 from tertulia.application.queries_docs import MessageDoc, ReactionDoc
 from tertulia.domain import commands as c
@@ -109,7 +109,7 @@ class MarksController(Controller):
         call: CallDependency,
         conversation: PathId,
         seq: PathSeq,
-        data: VoteBody,
+        data: JSONBody[VoteBody],
         client_id: IdempotencyKey = None,
     ) -> Accepted:
         """Vote in a poll, in place of one's earlier vote; no options withdraw it."""

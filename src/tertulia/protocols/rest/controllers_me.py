@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 from litestar import Controller, delete, get, patch, put
-from litestar.params import QueryParameter
+from litestar.params import JSONBody, QueryParameter
 
 from tertulia.application.queries_docs import (
     BlockDoc,
@@ -55,7 +55,7 @@ class MeController(Controller):
 
     @patch("")
     async def update_me(
-        self, call: CallDependency, data: ProfilePatch, client_id: IdempotencyKey = None
+        self, call: CallDependency, data: JSONBody[ProfilePatch], client_id: IdempotencyKey = None
     ) -> MeDoc:
         """Change one's profile."""
         command = c.UpdateProfile(
@@ -71,7 +71,7 @@ class MeController(Controller):
 
     @patch("/settings")
     async def update_settings(
-        self, call: CallDependency, data: SettingsPatchBody, client_id: IdempotencyKey = None
+        self, call: CallDependency, data: JSONBody[SettingsPatchBody], client_id: IdempotencyKey = None
     ) -> SettingsDocument:
         """Replace the fields that are given."""
         patch_of = msgspec.Raw(msgspec.json.encode(data))
@@ -119,7 +119,7 @@ class MeController(Controller):
         self,
         call: CallDependency,
         conversation: PathId,
-        data: DraftBody,
+        data: JSONBody[DraftBody],
         client_id: IdempotencyKey = None,
     ) -> Accepted:
         """Keep a draft; an empty text removes it."""
@@ -150,7 +150,7 @@ class MeController(Controller):
         call: CallDependency,
         conversation: PathId,
         seq: PathSeq,
-        data: BookmarkBody,
+        data: JSONBody[BookmarkBody],
         client_id: IdempotencyKey = None,
     ) -> Accepted:
         """Keep a message at hand; another note replaces the one before."""
@@ -240,7 +240,7 @@ class MeController(Controller):
         return await call.do(c.UnblockUser(client_id=client_id, user=user))
 
     @put("/presence", status_code=204)
-    async def set_presence(self, call: CallDependency, data: PresenceBody) -> None:
+    async def set_presence(self, call: CallDependency, data: JSONBody[PresenceBody]) -> None:
         """Show the event streams of this device as active or away."""
         command = c.SetPresence(state=data.state)
         caller = call.caller

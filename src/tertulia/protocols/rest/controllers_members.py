@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from litestar import Controller, delete, get, post, put
+from litestar.params import JSONBody
 from litestar.response import Response
 
 from tertulia.application.queries_docs import InviteDoc, MemberDoc
@@ -58,7 +59,7 @@ class MembersController(Controller):
         call: CallDependency,
         conversation: PathId,
         user: PathId,
-        data: MemberBody,
+        data: JSONBody[MemberBody],
         client_id: IdempotencyKey = None,
     ) -> Accepted:
         """Add someone, or change their role."""
@@ -98,7 +99,7 @@ class MembersController(Controller):
         self,
         call: CallDependency,
         conversation: PathId,
-        data: InviteBody,
+        data: JSONBody[InviteBody],
         client_id: IdempotencyKey = None,
     ) -> Response[Accepted]:
         """Make an invite link; its token is the answer's `secret`."""
@@ -129,7 +130,7 @@ class InvitesController(Controller):
 
     @post("/accept", status_code=200)
     async def accept_invite(
-        self, call: CallDependency, data: AcceptInviteBody, client_id: IdempotencyKey = None
+        self, call: CallDependency, data: JSONBody[AcceptInviteBody], client_id: IdempotencyKey = None
     ) -> Accepted:
         """Become a member by an invite's token; `conversation` in the answer says of what."""
         return await call.do(c.AcceptInvite(client_id=client_id, token=data.token))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from litestar import Controller, delete, get, patch, post, put
-from litestar.params import QueryParameter
+from litestar.params import JSONBody, QueryParameter
 from litestar.response import Response
 
 from tertulia.application.queries_docs import EditDoc, MessageDoc
@@ -65,7 +65,7 @@ class MessagesController(Controller):
         self,
         call: CallDependency,
         conversation: PathId,
-        data: MessageBody,
+        data: JSONBody[MessageBody],
         client_id: IdempotencyKey = None,
     ) -> Response[Accepted]:
         """Send a message.  It is stored for good when the answer comes."""
@@ -92,7 +92,7 @@ class MessagesController(Controller):
         call: CallDependency,
         conversation: PathId,
         seq: PathSeq,
-        data: EditBody,
+        data: JSONBody[EditBody],
         client_id: IdempotencyKey = None,
     ) -> Accepted:
         """Replace the content of one's own message; the earlier ones are kept."""
@@ -138,7 +138,7 @@ class MessagesController(Controller):
         call: CallDependency,
         conversation: PathId,
         seq: PathSeq,
-        data: ForwardBody,
+        data: JSONBody[ForwardBody],
         client_id: IdempotencyKey = None,
     ) -> Response[Accepted]:
         """Send a copy of a message to another conversation."""
@@ -158,7 +158,7 @@ class MessagesController(Controller):
         self,
         call: CallDependency,
         conversation: PathId,
-        data: ScheduleBody,
+        data: JSONBody[ScheduleBody],
         client_id: IdempotencyKey = None,
     ) -> Response[Accepted]:
         """Send a message later; `created` in the answer is the schedule's id."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from litestar import Controller, delete, get, post, put
-from litestar.params import QueryParameter
+from litestar.params import JSONBody, QueryParameter
 from litestar.response import Response
 
 from tertulia.application.queries_docs import ContactDoc, UserDoc
@@ -109,7 +109,7 @@ class ReportsController(Controller):
 
     @post("", status_code=201)
     async def create_report(
-        self, call: CallDependency, data: ReportBody, client_id: IdempotencyKey = None
+        self, call: CallDependency, data: JSONBody[ReportBody], client_id: IdempotencyKey = None
     ) -> Response[Accepted]:
         """Report a person, or one message of theirs, to the moderators."""
         command = c.CreateReport(

@@ -28,6 +28,7 @@ from tertulia.domain.unit import Committed
 from tertulia.ports.clock import Clock
 from tertulia.ports.ids import Ids
 from tertulia.ports.metrics import Meter, NoMeter
+from tertulia.protocols.common.frames import head_doc
 from tertulia.protocols.ws import codec
 from tertulia.protocols.ws.codec import encode
 from tertulia.sessions.hub import CLOSE_TOO_SLOW, Hub
@@ -472,7 +473,7 @@ class Connection(WSListener):
             expires_at=session.expires_at_ms,
             heartbeat_ms=int(services.limits.heartbeat_s * 1000),
             limits={"frame_bytes": services.limits.frame_bytes, "replay": services.limits.replay},
-            heads=[codec.head_doc(head) for head in heads],
+            heads=[head_doc(head) for head in heads],
         )
         self._answer(encode(hello))
         covered = {head.log: head.last_seq for head in heads}
