@@ -45,6 +45,22 @@ def serve(
     run(chosen, demo=demo)
 
 
+@app.command
+def chat(
+    *,
+    url: Annotated[str, Parameter(help="The server; that of last time by default.")] = "",
+    handle: Annotated[
+        str, Parameter(name="--as", help="Who to be, of those who signed in here before.")
+    ] = "",
+    sign_up: Annotated[bool, Parameter(help="Create an account.", negative="")] = False,
+    profile: Annotated[str, Parameter(help="Keeps two people on one machine apart.")] = "default",
+) -> None:
+    """Talk in the terminal."""
+    from tertulia.cli.chat.command import chat as run
+
+    run(url=url, handle=handle, sign_up=sign_up, profile=profile)
+
+
 def main() -> None:
     """Entry point.  Exit codes: 0 done, 1 refused or a check failed, 2 usage or settings, 3 port, folder
     or server not to be had."""
