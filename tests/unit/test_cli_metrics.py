@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -220,6 +222,14 @@ async def test_the_loop_is_watched() -> None:
     await asyncio.gather(watch, return_exceptions=True)
     assert value(metrics, "tertulia_loop_lag_seconds_count") >= 2
     assert value(metrics, "tertulia_loop_lag_seconds_sum") > 0.15
+
+
+def test_the_operators_document_names_every_metric(metrics: PrometheusMetrics) -> None:
+    document = (Path(__file__).resolve().parents[2] / "docs/operations.md").read_text("utf-8")
+    named = set(re.findall(r"`(tertulia_\w+?)(?:\{[\w,]*\})?`", document))
+    families = text_string_to_metric_families(metrics.render().decode())
+    ours = [family for family in families if family.name.startswith("tertulia_")]
+    assert named == {family.name + ("_total" if family.type == "counter" else "") for family in ours}
 
 
 def test_two_programs_do_not_mix(clock: SeededClock) -> None:

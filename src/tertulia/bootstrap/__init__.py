@@ -65,6 +65,7 @@ from tertulia.protocols.control.dispatch import Control
 from tertulia.protocols.control.server import ControlServer
 from tertulia.protocols.rest.limits import REST_RULES
 from tertulia.protocols.ws.codec import WsEncoder
+from tertulia.protocols.ws.connection import PROTOCOL as WEBSOCKET
 from tertulia.protocols.ws.connection import Limits, Services, presence_signal
 from tertulia.protocols.ws.edge import make_protocol
 from tertulia.sessions.hub import Hub
@@ -75,7 +76,7 @@ from tertulia.workers.upkeep import sweep_handler, tidy_accounts
 
 DEFAULT_TENANT = "default"
 LASTING_S = 365 * 86_400
-_PROTOCOLS: dict[type, str] = {WsEncoder: "websocket"}
+
 
 COMMAND_RULES = {
     "command": Bucket(200, 50.0),
@@ -358,7 +359,7 @@ class Program:
         )
 
     def _figures(self) -> Figures:
-        sessions = Counter(_PROTOCOLS.get(type(one.encoder), "other") for one in self.hub.sessions)
+        sessions = Counter(_protocol(one.encoder) for one in self.hub.sessions)
         return self.health.figures(dict(sessions), len(self.ws.connections), self.limiter.dropped)
 
     def _tell_presence(self, session: str, shown: Shown) -> None:
@@ -469,3 +470,8 @@ def _end_process(error: BaseException) -> None:
     must not get one, and what is read from now on could be wrong."""
     structlog.get_logger("tertulia").critical("storage.failed", exc_info=error)
     os._exit(70)
+
+
+def _protocol(encoder: object) -> str:
+    name = type(encoder).__name__.removesuffix("Encoder").lower()
+    return WEBSOCKET if isinstance(encoder, WsEncoder) else name
