@@ -399,6 +399,10 @@ class Peer:
                     talk.send({"type": "error", "ref": ref, **answer})
                 else:
                     talk.send({"type": "ack", "ref": ref, "result": answer})
+            case "presence.watch":
+                for user in frame["users"]:
+                    talk.send({"type": "presence", "user": user, "state": "online"})
+                talk.send({"type": "done", "ref": ref})
             case "message.read" | "message.received":
                 self.cursors.setdefault(frame["conversation"], {})[kind.split(".")[1]] = frame["seq"]
                 talk.send({"type": "ack", "ref": ref, "result": {}})

@@ -13,7 +13,7 @@ from sdk.python.tests.peer import ME, Frame, Peer
 from tertulia_client import content as k
 from tertulia_client.backoff import Backoff
 from tertulia_client.client import Client, ClientStopped, Options
-from tertulia_client.events import Event, MessageNew
+from tertulia_client.events import Event, MessageNew, Presence
 from tertulia_client.feed import (
     Acknowledged,
     Connected,
@@ -571,3 +571,15 @@ async def test_a_websocket_that_was_refused_for_good_stops_a_client_that_wants_n
     async with signed_in(peer, transport="websocket") as client:
         with pytest.raises(ClientStopped):
             await client.connect()
+
+
+async def test_those_who_are_watched_are_watched_again_after_a_reconnection(peer: Peer) -> None:
+    async with signed_in(peer) as client:
+        await client.connect()
+        client.watch(["u-v", "u-w", "u-v"])
+        assert (await until(client, Presence)).user == "u-v"
+        assert (await until(client, Presence)).user == "u-w"
+        assert client.state.presence["u-w"].state == "online"
+        peer.live[0].drop()
+        assert (await until(client, Presence)).user == "u-v"
+        assert (await until(client, Presence)).user == "u-w"

@@ -13,7 +13,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -61,6 +61,7 @@ from tertulia_client.state import State, Want
 _log = logging.getLogger("tertulia_client")
 
 MAX_BUFFERED = 10_000
+MAX_WATCHED = 200
 STEADY_S = 10.0
 AGAIN_S = 0.2
 
@@ -115,6 +116,7 @@ class Client:
         self._state: State | None = None
         self._feed = Feed(options.queue)
         self._logs = Logs()
+        self._watched: list[str] = []
         self._generation: str | None = None
         self._last_id = ""
         self._link: Link | None = None
@@ -302,6 +304,15 @@ class Client:
         if self._state is not None:
             self._state.signal(moved)
         self._cursors.read(conversation, thread or 0, seq)
+
+    def watch(self, users: Iterable[str]) -> None:
+        """Hear of the presence of these people from now on, in place of those before (200 at most).
+
+        How they are comes at once, and again after every reconnection, as `Presence`.  Over server-sent
+        events nobody is watched."""
+        self._watched = list(dict.fromkeys(users))[:MAX_WATCHED]
+        if isinstance(self._link, WebSocketLink) and self._link.ready:
+            self._link.watch(self._watched)
 
     def mark_received(self, conversation: str, seq: int) -> None:
         """Everything up to `seq` has arrived (done by itself with `auto_received`)."""
@@ -500,6 +511,8 @@ class Client:
             self._feed.put(Connected(self._link.name))
         self._sender.connected()
         self._cursors.connected()
+        if self._watched and isinstance(self._link, WebSocketLink):
+            self._link.watch(self._watched)
         self._wanted.set()
         if self._state is not None:
             self._ready.set()
