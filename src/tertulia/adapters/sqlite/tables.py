@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, Generic, Literal, get_origin, get_type_hints
+from typing import Any, Generic, Literal, cast, get_origin, get_type_hints
 
 import msgspec
 
@@ -39,7 +39,11 @@ def _getter(names: list[str]) -> Callable[[object], tuple[Value, ...]]:
     if len(names) > 1:
         return attrgetter(*names)
     one = attrgetter(*names)
-    return lambda record: (one(record),)
+
+    def only(record: object) -> tuple[Value, ...]:
+        return (cast(Value, one(record)),)
+
+    return only
 
 
 class Table(Generic[R]):
