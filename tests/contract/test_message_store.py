@@ -535,6 +535,25 @@ async def test_a_repeat_of_an_erased_message_names_it_without_its_words(store: S
     assert (again.events[0].seq, again.events[0].body) == (2, None)
 
 
+async def test_a_repeat_in_the_batch_that_erased_it(store: Store) -> None:
+    await store.append(unit(made("a"), text("a", "old")))
+    sent, edited = unit(text("a", "secret"), client_id="c1"), unit(edit("a", 2, "secret"), client_id="c2")
+    later = unit(edit("a", 3, "later"), client_id="c3")
+    done = await settled(store, [sent, edited, unit(delete("a", 3)), unit(delete("a", 2)), later])
+    assert all(isinstance(each, Committed) for each in done)
+    await store.append(unit(text("a")))
+    done = await settled(store, [sent, edited, later])
+    bodies = [each.events[0].body is None for each in done if isinstance(each, Committed)]
+    assert bodies == [True, True, False]
+    given = unit(text("a", "secret"), client_id="c4")
+    first, _, again = await settled(store, [given, unit(delete("a", 9)), given])
+    assert isinstance(first, Committed)
+    assert isinstance(again, Committed)
+    assert first.events[0].seq == again.events[0].seq == 9
+    assert first.events[0].body is not None
+    assert (again.repeated, again.events[0].body) == (True, None)
+
+
 async def test_edits_are_listed_in_order(store: Store) -> None:
     await store.append(unit(made("a"), text("a"), text("a")))
     for words in ("one", "two", "three"):

@@ -7,22 +7,24 @@ is refused leaves no trace.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import cast
+
+from msgspec.structs import replace
 
 from tertulia.adapters.sqlite.engine import Connection, Value
+from tertulia.adapters.sqlite.heads import LogCache, LogState
 from tertulia.adapters.sqlite.queries import (
     Outcome,
     decode_fold,
     encode_fold,
-    head_row,
     outcomes,
     same_request,
 )
+from tertulia.adapters.sqlite.rows import RowCache, Slot
 from tertulia.adapters.sqlite.tables import TABLES, Table
 from tertulia.domain.errors import Refusal
-from tertulia.domain.events import Event, LogKind
+from tertulia.domain.events import Event
 from tertulia.domain.records import Cursor, Expiry, Key, Mention, Record
 from tertulia.domain.unit import (
     BumpEpoch,
@@ -52,105 +54,14 @@ _ERASE = (
 )
 _CURSORS: Table[Cursor] = TABLES[Cursor]
 
-CACHED_LOGS = 50_000
-
 
 class WrongUnit(ValueError):
     """A unit that no decision should have given; found before it changed the batch."""
 
 
-class LogState:
-    """A log and its head, as of the last unit.  `flushed` is the last seq that is in the table; the
-    events after it are `pending`."""
-
-    __slots__ = (
-        "all_ordinal",
-        "at",
-        "epoch",
-        "flushed",
-        "id",
-        "kind",
-        "last_seq",
-        "no",
-        "ordinal",
-        "pending",
-        "room",
-        "stored_epoch",
-        "tenant",
-    )
-
-    def __init__(self, no: int, tenant: str, log: str, kind: LogKind, room: str) -> None:
-        self.no = no
-        self.tenant = tenant
-        self.id = log
-        self.kind: LogKind = kind
-        self.room = room
-        self.epoch = 1
-        self.stored_epoch = 1
-        self.last_seq = 0
-        self.ordinal = 0
-        self.all_ordinal = 0
-        self.at = 0
-        self.flushed = 0
-        self.pending: list[Event] = []
-
-
-class LogCache:
-    """The heads that the writer keeps.  Exact, because nobody else writes."""
-
-    def __init__(self, size: int = CACHED_LOGS) -> None:
-        self._size = size
-        self._states: OrderedDict[str, LogState] = OrderedDict()
-
-    def get(self, connection: Connection, log: str) -> LogState | None:
-        """The state of a log, read when it is not cached; None when there is no such log."""
-        state = self._states.get(log)
-        if state is not None:
-            self._states.move_to_end(log)
-            return state
-        row = head_row(connection, log)
-        if row is None:
-            return None
-        state = LogState(*row[:5])
-        state.epoch = state.stored_epoch = row[5]
-        state.last_seq = state.flushed = row[7]
-        state.ordinal, state.all_ordinal, state.at = row[8], row[9], row[10]
-        self._states[log] = state
-        return state
-
-    def put(self, state: LogState) -> None:
-        """Keep the state of a log that was made now."""
-        self._states[state.id] = state
-
-    def trim(self) -> None:
-        """Forget the logs that were not used for longest.  Not while a batch is open."""
-        while len(self._states) > self._size:
-            self._states.popitem(last=False)
-
-    def clear(self) -> None:
-        """Forget all: what was cached may not have been committed."""
-        self._states.clear()
-
-
-class Slot:
-    """A row as the batch sees it."""
-
-    __slots__ = ("changed", "key", "record", "stored", "version")
-
-    def __init__(self, key: Key, record: Record | None, version: int) -> None:
-        self.key = key
-        self.record = record
-        self.version = version
-        self.stored = version > 0
-        self.changed = False
-
-
 OwnMove = tuple[Event, int]
 """The last of the events by which someone moved their own cursor in this batch, and how many there were.
 The stored row need not be read: a new seq is beyond every cursor."""
-
-Undo = list[tuple[Slot, Record | None, int, bool]]
-UniqueKey = tuple[type[Record], str, Key]
 
 
 class Batch:
@@ -169,8 +80,7 @@ class Batch:
         self._erased: list[tuple[int, int, int]] = []
         self._folds: dict[tuple[int, int], Fold] = {}
         self._changed_folds: set[tuple[int, int]] = set()
-        self._slots: dict[type[Record], dict[Key, Slot]] = {}
-        self._owners: dict[UniqueKey, Key | None] = {}
+        self._rows = RowCache(connection)
         self._own: dict[tuple[int, str, int], OwnMove] = {}
         self.events = 0
 
@@ -193,7 +103,7 @@ class Batch:
         if unit.idem:
             found = self._known.get(unit.idem)
             if found is not None:
-                return same_request(found, unit.request)
+                return self._as_it_stands(same_request(found, unit.request))
             if not unit.events:
                 raise WrongUnit("a unit with an idempotency key has an event")
         for expect in unit.expects:
@@ -201,7 +111,7 @@ class Batch:
                 raise Refusal("stale", "What this rests on has changed meanwhile.")
         states = self._check(unit)
         if unit.writes:
-            self._write_unique(unit.writes)
+            self._rows.write_unique(unit.writes)
         events = self._number(unit, states)
         moved = self._write_rest(unit.writes) if unit.writes else ()
         committed = Committed(events, False, moved, self._bumped(unit))
@@ -216,6 +126,24 @@ class Batch:
             new = unit.events[0]
             return (new.log,) if new.bumps_epoch else ()
         return bumped_logs(unit)
+
+    def _as_it_stands(self, repeated: Committed) -> Committed:
+        """A first outcome without the bodies that this batch has erased since."""
+        if not self._erased:
+            return repeated
+        events = [replace(each, body=None) if self._is_erased(each) else each for each in repeated.events]
+        return Committed(tuple(events), True)
+
+    def _is_erased(self, event: Event) -> bool:
+        state = self._state(event.log)
+        return state is not None and any(
+            log == state.no
+            and (
+                event.seq == target
+                or (event.kind == "message.updated" and event.target == target and event.seq < seq)
+            )
+            for log, target, seq in self._erased
+        )
 
     # --- checks: nothing is changed here --------------------------------------------------------
 
@@ -312,10 +240,12 @@ class Batch:
                 self._erased.append((state.no, new.target, seq))
             if new.mentions:
                 for user in new.mentions:
-                    self._put_new(Mention(tenant=state.tenant, user=user, conversation=state.id, seq=seq))
+                    self._rows.put_new(
+                        Mention(tenant=state.tenant, user=user, conversation=state.id, seq=seq)
+                    )
             if new.expires_at:
                 expiry = Expiry(tenant=state.tenant, conversation=state.id, seq=seq, at=new.expires_at)
-                self._put_new(expiry)
+                self._rows.put_new(expiry)
             if new.countable and unit.own_cursor:
                 self._move_own(state, event)
             idem = request = None
@@ -481,104 +411,7 @@ class Batch:
     def _slot(self, record: type[Record], key: Key) -> Slot:
         if record is Cursor and self._own:
             self._settle_own()
-        slots = self._slots.get(record)
-        if slots is None:
-            slots = self._slots[record] = {}
-        slot = slots.get(key)
-        if slot is None:
-            found = TABLES[record].get(self._connection, key)
-            slot = Slot(key, None, 0) if found is None else Slot(key, found.record, found.version)
-            slots[key] = slot
-        return slot
-
-    def _put_new(self, record: Record) -> None:
-        """A row whose key holds a new seq: nobody can have it yet, but this unit may name a user twice."""
-        slots = self._slots.setdefault(type(record), {})
-        key = record.key()
-        slot = slots.get(key)
-        if slot is None:
-            slot = slots[key] = Slot(key, None, 0)
-        if slot.record is None:
-            slot.record, slot.version, slot.changed = record, 1, True
-
-    def _write_unique(self, writes: Sequence[Write]) -> None:
-        """The writes to tables with unique indexes, undone together when one is refused."""
-        undo: Undo = []
-        owners: list[tuple[UniqueKey, Key | None]] = []
-        try:
-            for write in writes:
-                if type(write) is Put:
-                    table = TABLES[type(write.record)]
-                    if table.unique:
-                        self._put_unique(table, write.record, undo, owners)
-                elif type(write) is Remove:
-                    table = TABLES[write.record]
-                    if table.unique:
-                        self._remove_unique(table, write.key, undo, owners)
-        except Refusal:
-            for place, owner in reversed(owners):
-                self._owners[place] = owner
-            for slot, record, version, changed in reversed(undo):
-                slot.record, slot.version, slot.changed = record, version, changed
-            raise
-
-    def _put_unique(
-        self,
-        table: Table[Any],
-        record: Record,
-        undo: Undo,
-        owners: list[tuple[UniqueKey, Key | None]],
-    ) -> None:
-        key = record.key()
-        slot = self._slot(table.record, key)
-        for index in table.unique:
-            values = table.values(record, index)
-            before = table.values(slot.record, index) if slot.record is not None else None
-            if values == before:
-                continue
-            if values[-1]:
-                place = (table.record, index.name, values)
-                owner = self._owner(table, place)
-                if owner is not None and owner != key:
-                    raise Refusal("conflict", "Another one has this already.", field=index.fields[-1])
-                owners.append((place, owner))
-                self._owners[place] = key
-            if before is not None and before[-1]:
-                self._free(table, (table.record, index.name, before), owners)
-        undo.append((slot, slot.record, slot.version, slot.changed))
-        slot.record, slot.changed = record, True
-        slot.version += 1
-
-    def _remove_unique(
-        self,
-        table: Table[Any],
-        key: Key,
-        undo: Undo,
-        owners: list[tuple[UniqueKey, Key | None]],
-    ) -> None:
-        slot = self._slot(table.record, key)
-        if slot.record is None:
-            return
-        for index in table.unique:
-            values = table.values(slot.record, index)
-            if values[-1]:
-                self._free(table, (table.record, index.name, values), owners)
-        undo.append((slot, slot.record, slot.version, slot.changed))
-        slot.record, slot.version, slot.changed = None, 0, True
-
-    def _owner(self, table: Table[Any], place: UniqueKey) -> Key | None:
-        if place in self._owners:
-            return self._owners[place]
-        index = next(each for each in table.unique if each.name == place[1])
-        owner: Key | None = None
-        for row in self._connection.execute(table.owner_sql(index), place[2]):
-            owner = cast(Key, tuple(row))
-        self._owners[place] = owner
-        return owner
-
-    def _free(self, table: Table[Any], place: UniqueKey, owners: list[tuple[UniqueKey, Key | None]]) -> None:
-        owners.append((place, self._owner(table, place)))
-        self._owners[place] = None
+        return self._rows.slot(record, key)
 
     def _write_rest(self, writes: Sequence[Write]) -> tuple[CursorMoved, ...]:
         moved: list[CursorMoved] = []
@@ -629,27 +462,14 @@ class Batch:
         if self._changed_folds:
             folds = ((place, self._folds[place]) for place in self._changed_folds)
             many(_PUT_FOLD, [(*place, view.version, encode_fold(view)) for place, view in folds])
-        if self._own and Cursor in self._slots:
+        if self._own and self._rows.holds(Cursor):
             self._settle_own()
         if self._own:
             own = self._own.values()
             cursors = [_CURSORS.row(self._own_cursor(event), moves) for event, moves in own]
             many(_CURSORS.change, cursors)
-        for record, slots in self._slots.items():
-            self._flush_rows(TABLES[record], slots.values())
+        self._rows.flush()
         self.events = len(self._events)
-
-    def _flush_rows(self, table: Table[Any], slots: Iterable[Slot]) -> None:
-        changed = [slot for slot in slots if slot.changed]
-        if not changed:
-            return
-        # With a unique index all old rows go first: a value may pass from one row to another.
-        gone = [slot.key for slot in changed if slot.stored and (table.unique or slot.record is None)]
-        if gone:
-            self._connection.executemany(table.delete, gone)
-        rows = [table.row(slot.record, slot.version) for slot in changed if slot.record is not None]
-        if rows:
-            self._connection.executemany(table.upsert, rows)
 
     def committed(self) -> None:
         """The transaction is on disk: what was pending is stored."""
