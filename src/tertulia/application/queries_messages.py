@@ -7,7 +7,7 @@ be shorter than asked for and still not be the last one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, cast
 
 import msgspec
@@ -170,16 +170,13 @@ class MessageQueries:
         self, caller: Caller, conversation: str, seq: int, *, after: tuple[str, str] | None, limit: int = 50
     ) -> tuple[list[ReactionDoc], tuple[str, str] | None]:
         """Who reacted to a message, by emoji and user; and where the next page begins."""
-        _, standing = await self._visible(caller, conversation, seq)
+        await self._visible(caller, conversation, seq)
         prefix = (caller.tenant, conversation, seq)
         rows = await self._directory.scan(
             Reaction, prefix, after=(*prefix, *after) if after is not None else None, limit=limit + 1
         )
         page = rows[:limit]
-        blocked = await self._blocked_among(caller, standing, {row.user for row in page})
-        items = [
-            ReactionDoc(emoji=row.emoji, user=row.user, at=row.at) for row in page if row.user not in blocked
-        ]
+        items = [ReactionDoc(emoji=row.emoji, user=row.user, at=row.at) for row in page]
         return items, (page[-1].emoji, page[-1].user) if len(rows) > limit else None
 
     async def pins(
@@ -199,15 +196,6 @@ class MessageQueries:
         now = self._clock.now_ms()
         view, _ = await visible_message(self._store, self._directory, caller, standing, seq, now)
         return view, standing
-
-    async def _blocked_among(self, caller: Caller, standing: Standing, users: Iterable[str]) -> set[str]:
-        others = [user for user in users if user != caller.user]
-        if standing.home.kind == "direct" or not others:
-            return set()
-        _, rows = await self._directory.snapshot(
-            (), [(Block, (caller.tenant, caller.user, user)) for user in others]
-        )
-        return {user for user, row in zip(others, rows, strict=True) if row is not None}
 
     # --- one's own ---------------------------------------------------------------------------------
 

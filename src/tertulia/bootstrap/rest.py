@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import tertulia
 from tertulia.protocols.rest.app import make_app
 from tertulia.protocols.rest.services import RestServices
-from tertulia.protocols.rest.shell import App
+from tertulia.protocols.rest.shell import App, keep_transport
 from tertulia.protocols.ws import asyncapi
 
 if TYPE_CHECKING:
@@ -50,4 +50,4 @@ def rest_app(program: Program, tenant: str) -> App:
         outbox_bytes=settings.outbox_bytes,
         max_sessions=settings.max_sessions,
     )
-    return program.metrics.measured(make_app(services))
+    return keep_transport(program.metrics.measured(make_app(services)))

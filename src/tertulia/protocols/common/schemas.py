@@ -12,6 +12,7 @@ import msgspec
 
 from tertulia.domain.events import BODIES, Body
 from tertulia.domain.settings import SettingsDocument
+from tertulia.protocols.common.frames import VoidFrame
 
 Schema = dict[str, Any]
 
@@ -90,15 +91,8 @@ def _event_type(kind: str, body: type[Body]) -> type[msgspec.Struct]:
     return made
 
 
-class VoidEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="void"):
-    """A position that is not the reader's to see, or was erased."""
-
-    conversation: str
-    seq: int
-
-
 EVENT_TYPES: Final[tuple[type[msgspec.Struct], ...]] = (
-    VoidEvent,
+    VoidFrame,
     *(_event_type(kind, body) for kind, body in BODIES.items()),
 )
 """A struct for every kind of event as it reads outside, for describing it."""

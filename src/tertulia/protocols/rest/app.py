@@ -32,6 +32,7 @@ from tertulia.protocols.rest.controllers_people import (
     UsersController,
 )
 from tertulia.protocols.rest.controllers_server import OPENAPI, ServerController
+from tertulia.protocols.rest.controllers_streams import StreamsController
 from tertulia.protocols.rest.cursors import Cursors
 from tertulia.protocols.rest.failures import on_exception, on_http_exception, on_refusal
 from tertulia.protocols.rest.guard import ROUTE, make_guard
@@ -57,6 +58,7 @@ CONTROLLERS: Final[tuple[type[Controller], ...]] = (
     MessagesController,
     SearchController,
     MarksController,
+    StreamsController,
     ServerController,
 )
 

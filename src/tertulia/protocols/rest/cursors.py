@@ -32,19 +32,27 @@ class Cursors:
 
     def seal(self, context: Values, values: Values) -> str:
         """The cursor of a list that goes on after `values`."""
-        data = _encode(values)
-        return base64.urlsafe_b64encode(self._mac(context, data) + data).rstrip(b"=").decode()
+        return self.seal_bytes(context, _encode(values))
 
     def open(self, context: Values, cursor: str) -> Values:
         """What `seal` was given.  Raises Refusal `invalid`."""
+        data = self.open_bytes(context, cursor)
+        if data is None:
+            raise Refusal("invalid", "This is no cursor of this list.", field="cursor")
+        return _decode(data)
+
+    def seal_bytes(self, context: Values, data: bytes) -> str:
+        """Octets as a text that only we can have made."""
+        return base64.urlsafe_b64encode(self._mac(context, data) + data).rstrip(b"=").decode()
+
+    def open_bytes(self, context: Values, text: str) -> bytes | None:
+        """What `seal_bytes` was given; None for anything else."""
         try:
-            raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-            seal, data = raw[:_SEAL], raw[_SEAL:]
-            if hmac.compare_digest(seal, self._mac(context, data)):
-                return _decode(data)
-        except (ValueError, msgspec.DecodeError):
-            pass
-        raise Refusal("invalid", "This is no cursor of this list.", field="cursor")
+            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        except ValueError:
+            return None
+        seal, data = raw[:_SEAL], raw[_SEAL:]
+        return data if hmac.compare_digest(seal, self._mac(context, data)) else None
 
     def _mac(self, context: Values, data: bytes) -> bytes:
         named = _encode(context)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, Optional, get_args, get_origin
 
 import msgspec
 from litestar import Controller, Litestar
@@ -101,25 +101,31 @@ _HEADERS: Final[dict[str, Schema]] = {
 _STATUS_TEXT: Final = {200: "Done", 201: "Made", 202: "Taken", 204: "Done; there is nothing to say"}
 
 
+_OF_COMMANDS: Final[tuple[Code, ...]] = (
+    "not_found",
+    "forbidden",
+    "conflict",
+    "client_id_reused",
+    "stale",
+    "storage_full",
+)
+
+
 def refusals_of(route: Route, *, has_body: bool, has_parameters: bool, in_path: bool) -> list[Code]:
     """All codes that a route may answer with."""
-    codes: list[Code] = ["internal"]
-    if route.rule:
-        codes += ["rate_limited", "unavailable"]
-    if not route.public:
-        codes += ["unauthenticated", "token_expired"]
-    if has_body:
-        codes += ["malformed", "invalid", "too_large", "unsupported"]
-    if has_parameters:
-        codes += ["invalid"]
-    if in_path:
-        codes += ["not_found"]
-    if route.is_command:
-        codes += ["not_found", "forbidden", "conflict", "client_id_reused", "stale", "storage_full"]
-    elif route.method != "GET":
-        codes += ["stale", "storage_full", "not_found"]
-    codes += route.refusals
-    return list(dict.fromkeys(codes))
+    is_action = not route.is_command and route.method != "GET"
+    kinds: tuple[tuple[bool, tuple[Code, ...]], ...] = (
+        (True, ("internal",)),
+        (bool(route.rule), ("rate_limited", "unavailable")),
+        (not route.public, ("unauthenticated", "token_expired")),
+        (has_body, ("malformed", "invalid", "too_large", "unsupported")),
+        (has_parameters, ("invalid",)),
+        (in_path, ("not_found",)),
+        (route.is_command, _OF_COMMANDS),
+        (is_action, ("stale", "storage_full", "not_found")),
+        (True, route.refusals),
+    )
+    return list(dict.fromkeys(code for holds, codes in kinds if holds for code in codes))
 
 
 def document(controllers: Sequence[type[Controller]], title: str, version: str, listed: Any) -> bytes:
@@ -196,11 +202,12 @@ class _Wanted:
         return self._schemas.get(name)
 
 
-class EventPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of a log; `next_cursor` null: the last one."""
-
-    items: list[EventUnion]
-    next_cursor: Annotated[str, Meta(max_length=1024)] | None = None
+_EVENT_PAGE: Final[list[Any]] = [
+    ("items", list[EventUnion]),
+    ("next_cursor", Optional[Annotated[str, Meta(max_length=1024)]], None),  # noqa: UP045
+]
+EventPage: Any = msgspec.defstruct("EventPage", _EVENT_PAGE, kw_only=True)
+"""`Page` of all kinds of events: a generic's name would list them."""
 
 
 def answer_type(handler: HTTPRouteHandler) -> Any:

@@ -303,6 +303,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     _ask("/search", "search", rule="search"),
     # streams and what is not of a person
+    _ask("/events", "stream_events", rule="stream", refusals=("limit_reached",)),
     _public("GET", "/v1/openapi.json", "get_openapi"),
     _public("GET", "/v1/asyncapi.json", "get_asyncapi"),
     _public("GET", "/docs", "docs_page", rule=""),

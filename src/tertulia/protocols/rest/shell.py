@@ -251,3 +251,16 @@ class _Exchange:
 
 def _too_large(limit: int) -> Refusal:
     return Refusal("too_large", f"A body has at most {limit} bytes.")
+
+
+def keep_transport(app: App) -> App:
+    """An application that finds the server's transport in the scope (`sse.TRANSPORT`), where the server is
+    one that has it: to be the outermost.
+
+    ASGI has no word for cutting a connection off; uvicorn's `send` is a method of the object that knows."""
+
+    async def outermost(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["tertulia.transport"] = getattr(getattr(send, "__self__", None), "transport", None)
+        await app(scope, receive, send)
+
+    return outermost
