@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.torture.device import text_message
 from tests.torture.load import Load, Mix
+from tests.torture.rest import request
 from tests.torture.scene import Result, Scene, read_server, scene
 from tests.torture.server import Spec
 
@@ -27,6 +28,7 @@ LEFT = 160 << 10
 
 PEOPLE = 6
 ROOMS = ((0, 1, 2, 3, 4, 5), (0, 1, 2))
+PROBE = "roominess"
 ENOUGH = 60
 """Refusals after which the disk is known to be full."""
 
@@ -53,6 +55,7 @@ async def _full(
     logs = await read_server(stage.server.port, stage.world.logins[0][0], stage.world.rooms)
     result.demand(sum(map(len, logs.values())) >= before, "with a full disk the log reads shorter than it is")
     read_s = time.monotonic() - began
+    await _rest_when_full(stage)
     late = stage.devices[-1]
     if late.wire is not None:
         late.wire.abort()
@@ -68,11 +71,12 @@ async def _full(
     again = list(probe.refused)[:20]
     for client_id in again:
         probe.again(client_id)
-    probe.submit(text_message("room.again", probe.user, stage.world.rooms[0], "room again"))
+    probe.submit(text_message("room.again", probe.user, stage.world.rooms[0], f"there is {PROBE} again"))
     await stage.until(lambda: not probe.outbox, 20, "answers with room again")
     healed_s = time.monotonic() - began
     still = [client_id for client_id in (*again, "room.again") if client_id in probe.refused]
     result.demand(not still, f"with room again, still refused: {still[:5]} of {len(again) + 1}")
+    search_s = await _search(stage)
     load.paused = False
     await asyncio.sleep(1.5)
     await load.stop()
@@ -84,7 +88,36 @@ async def _full(
         "accepted on the second try": len(again),
         "whole log read meanwhile, s": round(read_s, 3),
         "sends again after, s": round(healed_s, 3),
+        "search whole again after, s": search_s,
     }
+
+
+async def _rest_when_full(stage: Scene) -> None:
+    """The same over REST: a problem that says so, and pages of history."""
+    result, port, token = stage.result, stage.server.port, stage.world.logins[0][0].token
+    path = f"/v1/conversations/{stage.world.rooms[0]}/messages"
+    status, problem = await request(
+        port, "POST", path, token, {"content": {"type": "text", "text": "x" * 4000}}
+    )
+    said = (status, problem.get("code"))
+    result.demand(said == (507, "storage_full"), f"without room, REST answered {said}")
+    status, page = await request(port, "GET", f"{path}?limit=50", token)
+    result.demand(status == 200 and len(page["items"]) == 50, f"history over REST: {status}")
+    status, _ = await request(port, "GET", "/healthz")
+    result.demand(status == 200, f"/healthz: {status}")
+
+
+async def _search(stage: Scene) -> float:
+    """Seconds until the index knows what was sent with room again."""
+    token = stage.world.logins[0][0].token
+    began, status = time.monotonic(), 0
+    while time.monotonic() - began < 20:
+        status, page = await request(stage.server.port, "GET", f"/v1/search?q={PROBE}", token)
+        if status == 200 and page["items"]:
+            return round(time.monotonic() - began, 2)
+        await asyncio.sleep(0.2)
+    stage.result.demand(False, f"with room again, the search answers {status}")
+    return -1.0
 
 
 def _refused(stage: Scene) -> int:
