@@ -38,7 +38,18 @@ RECEIPTS = "receipts"
 _OF_SESSIONS = frozenset({"conversation.left", "user.blocked", "user.unblocked", "settings.updated"})
 """Kinds of a personal log that change what its sessions are told."""
 
-Room = dict[Encoder, dict[Session, None]]
+
+class Group:
+    """A room's sessions of one protocol, and the frames that all of them are to get next."""
+
+    __slots__ = ("pending", "sessions")
+
+    def __init__(self) -> None:
+        self.sessions: dict[Session, None] = {}
+        self.pending: list[bytes] = []
+
+
+Room = dict[Encoder, Group]
 
 
 class Hub:
@@ -63,6 +74,8 @@ class Hub:
         self._by_user: dict[str, dict[Session, None]] = {}
         self._hiders: dict[str, set[Session]] = {}
         self._dirty: list[Session] = []
+        self._busy: list[Group] = []
+        self._holding: set[Session] = set()
         self._flush_handle: asyncio.Handle | None = None
         self._last_big_flush = 0.0
         self._big = False
@@ -117,6 +130,7 @@ class Hub:
         self._hide(session, frozenset())
         session.closed = True
         session.out.clear()
+        self._holding.discard(session)
 
     def close(self, session: Session, code: int, reason: str) -> None:
         """End a session."""
@@ -143,7 +157,7 @@ class Hub:
 
     def size(self, room: str) -> int:
         """How many sessions follow a room here."""
-        return sum(map(len, self._rooms.get(room, {}).values()))
+        return sum(len(group.sessions) for group in self._rooms.get(room, {}).values())
 
     def expire(self, now_ms: int) -> None:
         """Close the sessions whose access token has run out."""
@@ -151,15 +165,21 @@ class Hub:
             self.close(session, CLOSE_TOKEN, "reconnect: the access token has expired")
 
     def _enter(self, session: Session, room: str) -> None:
-        self._rooms.setdefault(room, {}).setdefault(session.encoder, {})[session] = None
+        groups = self._rooms.setdefault(room, {})
+        group = groups.get(session.encoder)
+        if group is None:
+            group = groups[session.encoder] = Group()
+        self._spread(group)
+        group.sessions[session] = None
 
     def _exit(self, session: Session, room: str) -> None:
         groups = self._rooms.get(room)
         group = groups.get(session.encoder) if groups is not None else None
         if groups is None or group is None:
             return
-        group.pop(session, None)
-        if not group:
+        self._spread(group)
+        group.sessions.pop(session, None)
+        if not group.sessions:
             del groups[session.encoder]
             if not groups:
                 del self._rooms[room]
@@ -195,9 +215,9 @@ class Hub:
             return
         hiders = self._hiders.get(signal.user, ())
         is_read = signal.type == "message.read"
-        for encoder, sessions in groups.items():
+        for encoder, group in groups.items():
             data = encoder.signal(signal)
-            for session in sessions:
+            for session in group.sessions:
                 if session.id == but or session in hiders or session.held is not None:
                     continue
                 if is_read and not session.receipts and session.caller.user != signal.user:
@@ -216,11 +236,15 @@ class Hub:
 
     def hold(self, session: Session) -> None:
         """Live events for this session wait aside from now on."""
+        for group in self._busy:
+            self._spread(group)
         session.held = []
+        self._holding.add(session)
 
     def release(self, session: Session, covered: dict[str, int]) -> None:
         """Let the held events through, but those that the replay covered (log → last seq sent)."""
         held, session.held = session.held, None
+        self._holding.discard(session)
         for log, seq, data in held or ():
             if seq > covered.get(log, 0):
                 self.send(session, data)
@@ -230,29 +254,39 @@ class Hub:
         if groups is None:
             return
         hiders = self._hiders.get(event.actor) if hidden_by_block(event) else None
-        dirty = self._dirty
         count = 0
-        full: list[Session] = []
-        for encoder, sessions in groups.items():
+        for encoder, group in groups.items():
             data = encoder.event(event)
-            count += len(sessions)
-            for session in sessions:
-                if session.held is not None or (hiders is not None and session in hiders):
-                    if not self._tell_one(session, event, data, hiders):
-                        full.append(session)
-                    continue
-                out = session.out
-                if not out:
-                    dirty.append(session)
-                out.append(data)
-        for session in full:
-            self.close(session, CLOSE_TOO_SLOW, "reconnect: too much happened while resuming")
+            size = len(group.sessions)
+            count += size
+            if size < self._busy_sessions or hiders or self._holding:
+                self._tell_each(group, event, data, hiders)
+                continue
+            if not group.pending:
+                self._busy.append(group)
+            group.pending.append(data)
         if count >= self._busy_sessions:
             self._big = True
-        if self._flush_handle is None and dirty:
+        if self._flush_handle is None and (self._dirty or self._busy):
             self._schedule()
         if self._delivered is not None:
             self._delivered(count)
+
+    def _tell_each(self, group: Group, event: Event, data: bytes, hiders: set[Session] | None) -> None:
+        self._spread(group)
+        dirty = self._dirty
+        full: list[Session] = []
+        for session in group.sessions:
+            if session.held is not None or (hiders is not None and session in hiders):
+                if not self._tell_one(session, event, data, hiders):
+                    full.append(session)
+                continue
+            out = session.out
+            if not out:
+                dirty.append(session)
+            out.append(data)
+        for session in full:
+            self.close(session, CLOSE_TOO_SLOW, "reconnect: too much happened while resuming")
 
     def _tell_one(self, session: Session, event: Event, data: bytes, hiders: set[Session] | None) -> bool:
         """False when no more can wait for this session."""
@@ -313,13 +347,41 @@ class Hub:
 
     def write(self, session: Session) -> None:
         """Write what is ready for one session now."""
+        for group in self._busy:
+            self._spread(group)
         if session.out and not session.closed:
             data, session.out = b"".join(session.out), []
             session.sink.write(data)
 
+    def _spread(self, group: Group) -> None:
+        """What the whole group is to get becomes each session's own, before one of them differs."""
+        if group.pending:
+            data = b"".join(group.pending)
+            group.pending = []
+            for session in group.sessions:
+                self.send(session, data)
+
+    def _flush_busy(self) -> None:
+        busy, self._busy = self._busy, []
+        for group in busy:
+            frames = group.pending
+            if not frames:
+                continue
+            group.pending = []
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            for session in group.sessions:
+                if session.out or session.congested:
+                    self.send(session, data)
+                else:
+                    session.write(data)
+
     def flush(self) -> None:
         """Write everything that is ready: one write a session."""
-        self._flush_handle = None
+        self._flush_busy()
+        # Only now: what the sessions were sent just above goes out below.
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+            self._flush_handle = None
         dirty, self._dirty = self._dirty, []
         limit = self.outbox_bytes
         last: list[bytes] = []
