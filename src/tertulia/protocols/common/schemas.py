@@ -126,6 +126,11 @@ def _polished(name: str, schema: Mapping[str, Any]) -> Schema:
         raw = _RAW.get((name, field))
         if raw is not None:
             properties[field] = raw
+    kind = properties.get("type", {})
+    if len(kind.get("enum", ())) == 1 and "default" in kind:
+        # A default for whoever makes the struct; on the wire it always stands there.
+        properties["type"] = {"enum": kind["enum"]}
+        found["required"] = ["type", *found.get("required", ())]
     if properties:
         found["properties"] = properties
     return found
