@@ -17,6 +17,7 @@ from tertulia.domain.errors import CODES, Refusal
 from tertulia.domain.signals import Signal
 from tertulia.domain.unit import Head
 from tertulia.protocols.common import frames
+from tertulia.protocols.common.frames import Truncated
 from tertulia.protocols.ws import codec
 from tertulia.protocols.ws.codec import Malformed, decode
 
@@ -258,12 +259,15 @@ def test_events(seq: int, words: str, thread: int, target: int, size: int) -> No
 def test_an_erased_event_is_a_void() -> None:
     event = e.Event(
         tenant="acme", log="c", room="c", log_kind="group", seq=4, kind="message.new", actor="u", at=5,
-        ordinal=3, all_ordinal=0, body=None, client_id="secret",
+        ordinal=3, all_ordinal=0, thread=2, thread_ordinal=1, target=1, body=None, client_id="secret",
     )  # fmt: skip
     encoder = codec.WsEncoder()
-    told = {"type": "void", "conversation": "c", "seq": 4, "at": 5, "ordinal": 3}
-    assert payload(encoder.event(event)) == told
-    assert encoder.event(event) == encoder.void(event)
+    # Where it stands and what it counts, and neither who nor what.
+    assert payload(encoder.event(event)) == {
+        "type": "void", "conversation": "c", "seq": 4, "at": 5, "ordinal": 3, "thread": 2,
+        "thread_ordinal": 1,
+    }  # fmt: skip
+    assert encoder.event(event) == encoder.void(msgspec.structs.replace(event, body=b"{}"))
 
 
 def test_signals_leave_out_what_is_empty() -> None:
@@ -300,7 +304,7 @@ def test_every_refusal_has_a_frame(code: Any) -> None:
 
 
 def test_truncated_uses_the_word_from() -> None:
-    frame = codec.Truncated(conversation="c", from_=3, to=900)
+    frame = Truncated(conversation="c", from_=3, to=900)
     assert payload(codec.encode(frame)) == {"type": "truncated", "conversation": "c", "from": 3, "to": 900}
 
 

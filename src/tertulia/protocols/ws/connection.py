@@ -190,6 +190,9 @@ class Connection(WSListener):
             self._continuation(frame)
         elif kind == WSMsgType.CLOSE:
             self.ended = True
+            if self.session is not None:
+                self.services.hub.write(self.session)
+                self.services.hub.detach(self.session)
             transport.send_close(WSCloseCode.OK)
             transport.disconnect()
         elif kind == WSMsgType.PING:
