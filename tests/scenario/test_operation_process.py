@@ -60,6 +60,7 @@ def test_a_locked_folder_is_one_line(data: Path) -> None:
         ({"TERTULIA_HOST": "no such host"}, "cannot be used"),
         ({"TERTULIA_TLS_CERTIFICATE": "none.pem", "TERTULIA_TLS_KEY": "none.pem"}, "TLS"),
         ({"TERTULIA_SETTINGS": "none.toml"}, "none.toml"),
+        ({"TERTULIA_TRUSTED_PROXIES": "not/a/network"}, "network"),
         ({"TERTULIA_OUTBOUND_ALLOW": "not/a/network"}, "network"),
     ],
 )

@@ -38,7 +38,13 @@ async def test_a_server_that_works_is_ready(health: Health) -> None:
     row = Tenant(tenant="t", name="T", created_at=1)
     await health.store.append(Unit(tenant="t", actor="", at=1, events=(), writes=(Put(row),)))
     assert health.problems() == {}
-    assert b'tertulia_commits_total{outcome="committed"} 1.0' in health._metrics.render()
+    # The writer answers first and reports then.
+    for _ in range(200):
+        if b'tertulia_commits_total{outcome="committed"} 1.0' in health._metrics.render():
+            break
+        await asyncio.sleep(0.01)
+    else:
+        raise AssertionError("the commit was not reported")
 
 
 async def test_a_server_that_stops_is_not_ready(health: Health) -> None:

@@ -7,12 +7,13 @@ and the torture build the same program with other clocks, ids and storage.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random as _random
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -51,7 +52,6 @@ from tertulia.application.turns import Turns
 from tertulia.bootstrap import delivery
 from tertulia.bootstrap.health import Health
 from tertulia.bootstrap.keys import Keys, read_keys
-from tertulia.bootstrap.rest import rest_app
 from tertulia.config import Settings
 from tertulia.domain import commands as c
 from tertulia.domain.accounts import ACCOUNT_RULES
@@ -73,6 +73,9 @@ from tertulia.workers.letters import MAIL_TOPIC, SMS_TOPIC, mail_handler, sms_ha
 from tertulia.workers.outbox import OutboxWorker, follows_rows
 from tertulia.workers.timers import Timers
 from tertulia.workers.upkeep import sweep_handler, tidy_accounts
+
+if TYPE_CHECKING:
+    from tertulia.protocols.rest.shell import App
 
 DEFAULT_TENANT = "default"
 LASTING_S = 365 * 86_400
@@ -304,7 +307,6 @@ class Program:
         self.ws_protocol = make_protocol(self.ws)
         self.control = Control(self.administration, self.operations, self.store, self.ids.new_id)
         self.control_server = ControlServer(Path(settings.data), self.control, self.log)
-        self.app = rest_app(self, DEFAULT_TENANT)
 
     def _workers(self) -> None:
         settings, log = self.settings, self.log
@@ -338,6 +340,14 @@ class Program:
             self.random.random,
             log,
         )
+
+    @functools.cached_property
+    def app(self) -> App:
+        """The ASGI application.  Made when it is asked for: commands that open a folder need none, and
+        it describes every route.  Raises ValueError as `make_app`."""
+        from tertulia.bootstrap.rest import rest_app
+
+        return rest_app(self, DEFAULT_TENANT)
 
     # --- what the protocols ask ------------------------------------------------------------------
 

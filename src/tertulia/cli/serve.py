@@ -165,11 +165,13 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     log_loop_errors(asyncio.get_running_loop())
     program = await _open(settings)
     try:
-        config = _config(settings, program)
         try:
+            config = _config(settings, program)
             config.load()
         except (OSError, ssl.SSLError) as error:
             raise Failure(f"TLS cannot be set up: {error}.", USAGE) from None
+        except ValueError as error:
+            raise Failure(str(error), USAGE) from None
         await program.start()
         address = shown_address(settings, sockets[0])
         # What was made until here stays; the collector need not look at it again.
