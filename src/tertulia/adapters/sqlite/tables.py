@@ -133,20 +133,27 @@ class Table(Generic[R]):
                 return known.fields, self._not_exempt(known) if known.unique else ""
         raise ValueError(f"{self.name} has no index {index!r}")
 
-    def _where(self, index: str, prefix: Key) -> tuple[tuple[str, ...], list[str], list[Value]]:
+    def _where(self, index: str, prefix: Key) -> tuple[tuple[str, ...], str, list[str], list[Value]]:
+        """The fields, what to read from, the terms and their values.
+
+        Without statistics SQLite takes the primary key of the tenant for as good as any index and would
+        read all of its rows; so the index is named, where its condition holds."""
         fields, exempt = self._ordering(index)
+        source = f'"{self.name}"'
         if len(prefix) > len(fields):
             raise ValueError(f"{self.name}: {prefix} is longer than {fields}")
         terms = [f'"{name}" = ?' for name in fields[: len(prefix)]]
         if exempt and len(prefix) == len(fields) and prefix[-1]:
             terms.append(exempt)
-        return fields, terms, list(prefix)
+        if index and (not exempt or exempt in terms):
+            source += f' INDEXED BY "{self.name}_{index}"'
+        return fields, source, terms, list(prefix)
 
-    def _ordered(self, fields: tuple[str, ...], terms: list[str], direction: str) -> str:
+    def _ordered(self, fields: tuple[str, ...], source: str, terms: list[str], direction: str) -> str:
         order = [*fields, *(name for name in self.key_fields if name not in fields)]
         where = f" WHERE {' AND '.join(terms)}" if terms else ""
         by = ", ".join(f'"{name}" {direction}' for name in order)
-        return f'SELECT doc FROM "{self.name}"{where} ORDER BY {by} LIMIT ?'  # noqa: S608
+        return f'SELECT doc FROM {source}{where} ORDER BY {by} LIMIT ?'  # noqa: S608
 
     def scan(
         self,
@@ -159,30 +166,30 @@ class Table(Generic[R]):
         reverse: bool = False,
     ) -> list[R]:
         """See `Directory.scan`."""
-        fields, terms, values = self._where(index, prefix)
+        fields, source, terms, values = self._where(index, prefix)
         if after is not None:
             if len(after) != len(fields):
                 raise ValueError(f"{self.name}: `after` has the fields {fields}")
             compare = "<" if reverse else ">"
             terms.append(f"({_quoted(fields)}) {compare} ({', '.join('?' * len(fields))})")
             values += after
-        sql = self._ordered(fields, terms, "DESC" if reverse else "ASC")
+        sql = self._ordered(fields, source, terms, "DESC" if reverse else "ASC")
         return [self._decode(doc) for (doc,) in connection.execute(sql, [*values, limit])]
 
     def due(self, connection: Connection, index: str, prefix: Key, until: int, limit: int) -> list[R]:
         """See `Directory.due`."""
-        fields, terms, values = self._where(index, prefix)
+        fields, source, terms, values = self._where(index, prefix)
         if len(prefix) == len(fields):
             raise ValueError(f"{self.name}: no field follows {prefix}")
         terms.append(f'"{fields[len(prefix)]}" <= ?')
-        sql = self._ordered(fields, terms, "ASC")
+        sql = self._ordered(fields, source, terms, "ASC")
         return [self._decode(doc) for (doc,) in connection.execute(sql, [*values, until, limit])]
 
     def count(self, connection: Connection, prefix: Key, index: str = "") -> int:
         """See `Directory.count`."""
-        _, terms, values = self._where(index, prefix)
+        _, source, terms, values = self._where(index, prefix)
         where = f" WHERE {' AND '.join(terms)}" if terms else ""
-        found: Any = connection.execute(f'SELECT count(*) FROM "{self.name}"{where}', values).get  # noqa: S608
+        found: Any = connection.execute(f'SELECT count(*) FROM {source}{where}', values).get  # noqa: S608
         return int(found)
 
 
