@@ -27,7 +27,7 @@ from tertulia.protocols.rest import problems
 from tertulia.protocols.rest.answers import Page, ReadyDoc
 from tertulia.protocols.rest.context import provide_call, provide_visit
 from tertulia.protocols.rest.problems import Problem
-from tertulia.protocols.rest.routes import Route
+from tertulia.protocols.rest.routes import ROUTES, Route
 from tertulia.protocols.rest.strict import StrictBodies
 
 JSON: Final = "application/json"
@@ -151,7 +151,8 @@ def document(controllers: Sequence[type[Controller]], title: str, version: str, 
     wanted = _Wanted(pairs)
     refused: dict[str, Schema] = {}
     paths: dict[str, Schema] = {}
-    for route, handler in pairs:
+    # In the order of the table, which is the one to read.
+    for route, handler in sorted(pairs, key=lambda pair: ROUTES.index(pair[0])):
         operation = draft["paths"][route.path][route.method.lower()]
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(
             route, handler, operation, wanted, refused
@@ -162,7 +163,7 @@ def document(controllers: Sequence[type[Controller]], title: str, version: str, 
             "info": {"title": title, "version": version, "description": DESCRIPTION},
             "servers": [{"url": "/"}],
             "tags": [{"name": name, "description": text} for name, text in TAGS],
-            "paths": dict(sorted(paths.items())),
+            "paths": paths,
             "components": {
                 "schemas": wanted.components,
                 "responses": dict(sorted(refused.items())),
@@ -298,8 +299,9 @@ def _successes(route: Route, handler: HTTPRouteHandler, wanted: _Wanted) -> Sche
         statuses = [200, 201]
     found: Schema = {}
     for status in statuses:
+        there = route.creates and status == 200
         answer: Schema = {
-            "description": _STATUS_TEXT[status],
+            "description": "It was there already" if there else _STATUS_TEXT[status],
             "headers": _headers(*(("Location",) if route.creates else ()), limited=bool(route.rule)),
         }
         if schema is not None:
