@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.process import connected, run, serving
+from tests.support.process import connected, inside, run, serving
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_port_in_use_is_one_line_and_nothing_is_made(data: Path) -> None:
 
 def test_a_locked_folder_is_one_line(data: Path) -> None:
     with serving(data):
-        done = run("serve", "--port", "0", "--data", data)
+        done = inside("serve", "--port", "0", "--data", data)
     assert done.returncode == 3
     assert done.stderr == f"tertulia: The data folder {data} is in use by another process.\n"
 
@@ -65,7 +65,7 @@ def test_a_locked_folder_is_one_line(data: Path) -> None:
     ],
 )
 def test_bad_settings_are_one_line(data: Path, environment: dict[str, str], says: str) -> None:
-    done = run("serve", "--data", data, TERTULIA_PORT=environment.pop("TERTULIA_PORT", "0"), **environment)
+    done = inside("serve", "--data", data, TERTULIA_PORT=environment.pop("TERTULIA_PORT", "0"), **environment)
     assert done.returncode in (2, 3)
     assert done.stderr.startswith("tertulia: ")
     assert done.stderr.count("\n") == 1
@@ -75,7 +75,7 @@ def test_bad_settings_are_one_line(data: Path, environment: dict[str, str], says
 def test_a_file_that_is_no_database_is_one_line(data: Path) -> None:
     data.mkdir()
     (data / "tertulia.sqlite3").write_bytes(b"not a database, but long enough" * 200)
-    done = run("serve", "--port", "0", "--data", data)
+    done = inside("serve", "--port", "0", "--data", data)
     assert done.returncode == 3
     assert done.stderr.startswith(f"tertulia: The database in {data} cannot be opened: ")
     assert done.stderr.count("\n") == 1
@@ -151,6 +151,6 @@ def test_a_demo_is_made_once_and_only_in_an_empty_folder(data: Path) -> None:
         assert server.stop() == 0
     assert (data / "tertulia.sqlite3").stat().st_size == size
     (data / "demo.json").unlink()
-    done = run("serve", "--demo", "--port", "0", "--data", data)
+    done = inside("serve", "--demo", "--port", "0", "--data", data)
     assert done.returncode == 3
     assert "no demo" in done.stderr
