@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 from cyclopts import Parameter
 
 from tertulia.cli.failure import USAGE, Failure
@@ -44,9 +43,3 @@ class Where:
         chosen = settings_of(self.settings, data=self.data)
         set_up_logs(chosen.log_format, "warning")
         return chosen
-
-
-def quiet() -> None:
-    """Nothing is logged but what is wrong."""
-    structlog.reset_defaults()
-    set_up_logs("text", "warning")
