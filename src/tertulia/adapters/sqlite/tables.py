@@ -153,7 +153,7 @@ class Table(Generic[R]):
         order = [*fields, *(name for name in self.key_fields if name not in fields)]
         where = f" WHERE {' AND '.join(terms)}" if terms else ""
         by = ", ".join(f'"{name}" {direction}' for name in order)
-        return f'SELECT doc FROM {source}{where} ORDER BY {by} LIMIT ?'  # noqa: S608
+        return f"SELECT doc FROM {source}{where} ORDER BY {by} LIMIT ?"  # noqa: S608
 
     def scan(
         self,
@@ -189,7 +189,7 @@ class Table(Generic[R]):
         """See `Directory.count`."""
         _, source, terms, values = self._where(index, prefix)
         where = f" WHERE {' AND '.join(terms)}" if terms else ""
-        found: Any = connection.execute(f'SELECT count(*) FROM {source}{where}', values).get  # noqa: S608
+        found: Any = connection.execute(f"SELECT count(*) FROM {source}{where}", values).get  # noqa: S608
         return int(found)
 
 
