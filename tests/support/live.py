@@ -116,11 +116,21 @@ class _Server(uvicorn.Server):
 
 
 class Live:
-    """A server with its store on disk.  `limits` are those of the WebSocket edge."""
+    """A server with its store on disk.  `limits` are those of the WebSocket edge.  `serve` off: the
+    program alone, on no port; `fast`: what it keeps need not outlive the host."""
 
     def __init__(
-        self, data: Path, *, limits: dict[str, Any] | None = None, clock: Any = None, **settings: Any
+        self,
+        data: Path,
+        *,
+        limits: dict[str, Any] | None = None,
+        clock: Any = None,
+        serve: bool = True,
+        fast: bool = False,
+        **settings: Any,
     ) -> None:
+        self.serve = serve
+        self.fast = fast
         self.settings = Settings(
             **{"data": str(data), "port": 0, "rate_limits": False, "argon2_memory_kib": 8, **settings}
         )
@@ -143,12 +153,16 @@ class Live:
         loop.set_exception_handler(lambda _, context: self._loop_errors.append(str(context)))
         self._exit.callback(loop.set_exception_handler, None)
         self._exit.enter_context(self._captured_logs())
-        self.program: Program = await build(self.settings, clock=self.clock)
+        self.program: Program = await build(
+            self.settings, clock=self.clock, synchronous="OFF" if self.fast else "FULL"
+        )
         self.program.ws = msgspec.structs.replace(
             self.program.ws, limits=msgspec.structs.replace(self.program.ws.limits, **self.limits)
         )
         self.program.ws_protocol = edge.make_protocol(self.program.ws)
         await self.program.start()
+        if not self.serve:
+            return self
         config = uvicorn.Config(
             self.program.app,
             port=0,
@@ -179,8 +193,9 @@ class Live:
                 await talk.close()
             for wire in self._wires:
                 await wire.close()
-            self._server.should_exit = True
-            await self._serving
+            if self.serve:
+                self._server.should_exit = True
+                await self._serving
             await self.program.stop()
             await self._exit.aclose()
         if kind is None:
@@ -243,6 +258,10 @@ class Live:
     def short_token(self, person: Person) -> str:
         """An access token as people get it: it ends in minutes."""
         return self.program.tokens.issue(person.id, person.tenant, person.device).token
+
+    def next_number(self) -> int:
+        """A number that was not used before."""
+        return next(self._numbers)
 
     # --- doing -----------------------------------------------------------------------------------
 
