@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from asyncio import Future
 
 import msgspec
 
@@ -49,7 +49,7 @@ class Messages(Marks):
 
     # --- sending ---------------------------------------------------------------------------------
 
-    def send_now(self, caller: Caller, command: c.SendMessage) -> Awaitable[Committed] | None:
+    def send_now(self, caller: Caller, command: c.SendMessage) -> Future[Committed] | None:
         """The append of a plain message for which everything is at hand; None: use `send`.
 
         The same decision as `send`, without a turn of the event loop.  A future that ends in Refusal

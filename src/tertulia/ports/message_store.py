@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from asyncio import Future
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -54,8 +55,8 @@ class MessageStore(Protocol):
         their positions (design rule 1)."""
         ...
 
-    def append(self, unit: Unit) -> Awaitable[Committed]:
-        """Commit one unit.
+    def append(self, unit: Unit) -> Future[Committed]:
+        """Commit one unit; the answer is a future of the running event loop.
 
         Raises Refusal: `stale` (an Expect no longer holds, or the log that an event `creates` is there
         already: decide again), `client_id_reused`, `conflict` (a unique index; `field` names its last

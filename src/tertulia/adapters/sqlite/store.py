@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -156,7 +156,7 @@ class SqliteStore:
         """The database file."""
         return self._path
 
-    def append(self, unit: Unit) -> Awaitable[Committed]:
+    def append(self, unit: Unit) -> asyncio.Future[Committed]:
         """See `MessageStore.append`; the result is a plain future of the loop."""
         return self._writer.put(unit)
 

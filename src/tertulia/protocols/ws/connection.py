@@ -340,7 +340,6 @@ class Connection(WSListener):
         if future is None:
             return False
         self.in_flight += 1
-        future = asyncio.ensure_future(future)
         future.add_done_callback(lambda done: self._sent(session, command, done))
         return True
 
