@@ -26,6 +26,7 @@ from tertulia_client import (
     PollVoted,
     Presence,
     ReactionChanged,
+    RoomGone,
     SendRefused,
     Sent,
     State,
@@ -248,6 +249,10 @@ class FakeClient:
 
     def watch(self, users: Any) -> None:
         self.log.append(("watch", tuple(users)))
+        for user in users:
+            known = self.presence.get(user)
+            if known is not None:
+                self.says(Presence(user=user, state=known.state, last_seen=known.last_seen or 0))
 
     def mark_read(self, conversation: str, seq: int, *, thread: int | None = None) -> None:
         self.log.append(("read", conversation, seq, thread))
@@ -284,8 +289,8 @@ class FakeClient:
 class FakeRest:
     """The routes that the terminal client uses; all others do not exist."""
 
-    def __init__(self, client: FakeClient) -> None:
-        c = self._client = client
+    def __init__(self, client: FakeClient) -> None:  # noqa: C901 - many small routes
+        c = client
 
         async def edit(conversation: str, seq: int, content: Content) -> Accepted:
             c.asked("edit", conversation, seq, content)
@@ -354,7 +359,7 @@ class FakeRest:
         async def leave(conversation: str) -> Accepted:
             c.asked("leave", conversation)
             c.world.forget(conversation)
-            c._feed.put(__import__("tertulia_client").RoomGone(conversation))
+            c._feed.put(RoomGone(conversation))
             return Accepted()
 
         async def open_direct(user: str) -> ConversationDoc:

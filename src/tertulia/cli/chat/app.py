@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 
 from tertulia.cli.chat.colours import DEFAULT_ACCENT, Colours, colours, is_dark, theme
 from tertulia.cli.chat.gateway import REFUSALS, Gateway, explain
+from tertulia.cli.chat.keys import know_alt_enter
 from tertulia.cli.chat.mainscreen import MainScreen
 from tertulia.cli.chat.profiles import Account, Profile
 from tertulia.cli.chat.safe import clean
@@ -52,6 +53,7 @@ class ChatApp(App[None]):
         """`url` and `handle` empty: those of last time."""
         self._colours = colours(dark=is_dark(_as_theme(profile.saved.theme)))
         super().__init__()
+        know_alt_enter()
         self._gateway = gateway
         self._profile = profile
         self._url = url
@@ -139,6 +141,11 @@ class ChatApp(App[None]):
     def opened(self, conversation: str) -> None:
         if self._account is not None:
             self._profile.note(self._account, conversation=conversation)
+
+    def on_app_focus(self) -> None:
+        """What is on the screen is looked at again."""
+        if self._main is not None:
+            self._main.redraw()
 
     # --- ending ------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ def _blend(colour: str, other: str, part: float) -> str:
 def colours(*, dark: bool, accent: str = DEFAULT_ACCENT) -> Colours:
     """The colours of a theme; an accent that is no colour is the default one."""
     try:
-        accent = Color.parse(accent).hex6
+        accent = Color.parse(accent).hex6.lower()
     except ColorParseError:
         accent = DEFAULT_ACCENT
     if dark:

@@ -25,6 +25,8 @@ class Choice:
     length: int
     label: str
     hint: str = ""
+    optional: bool = False
+    """What was typed is understood as it is."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Candidate:
 
     handle: str
     name: str
+
+
+_EVERYONE: Final = (Candidate("all", "everyone here"), Candidate("here", "everyone who is online"))
 
 
 def complete(before: str, people: Iterable[Candidate], channels: Iterable[str]) -> list[Choice]:
@@ -71,7 +76,7 @@ def _commands(typed: str) -> list[Choice]:
 def _arguments(command: slash.Slash, typed: str, channels: Iterable[str]) -> list[Choice]:
     match command.takes:
         case "emoji":
-            return [Choice(char, len(typed), char) for char in emoji.find(typed, MOST)]
+            return [Choice(char, len(typed), char, optional=True) for char in emoji.find(typed, MOST)]
         case "theme":
             words = ("dark", "light", "system")
         case "span":
@@ -92,12 +97,12 @@ def _people(typed: str, people: Iterable[Candidate]) -> list[Choice]:
     typed = typed.casefold()
     first: list[Choice] = []
     second: list[Choice] = []
-    for one in [*people, Candidate("all", "everyone here"), Candidate("here", "everyone who is online")]:
+    for one in (*people, *_EVERYONE):
         if not one.handle:
             continue
         choice = Choice(f"@{one.handle} ", len(typed) + 1, f"@{one.handle}", one.name)
         if one.handle.casefold().startswith(typed):
             first.append(choice)
-        elif any(part.startswith(typed) for part in one.name.casefold().split()):
+        elif one not in _EVERYONE and any(part.startswith(typed) for part in one.name.casefold().split()):
             second.append(choice)
     return [*first, *second][:MOST]

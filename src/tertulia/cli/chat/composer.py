@@ -103,6 +103,8 @@ class Composer(TextArea):
         )
         self._choices = choices
         self.colours = colours
+        self.waved_off: str | None = None
+        """The text for which the choices were sent away."""
 
     def before_cursor(self) -> str:
         """The text up to the cursor, within its line; all of it for a command."""
@@ -130,6 +132,9 @@ class Composer(TextArea):
             self.insert("\n")
         elif key == "escape":
             self.post_message(self.Wanted(self, "escape"))
+        elif key == "tab" and self.text:
+            # Somebody expects a completion; what they type next must not become commands elsewhere.
+            pass
         elif key in ("up", "end", "home") and not self.text:
             self.post_message(self.Wanted(self, key))
         elif key in ("ctrl+up", "shift+up"):
@@ -144,16 +149,15 @@ class Composer(TextArea):
         if key in ("up", "down"):
             choices.move(-1 if key == "up" else 1, self.colours)
         elif key == "escape":
+            self.waved_off = self.text
             choices.put([], self.colours)
         elif key == "tab":
             self.take(choices.current)
         elif key == "enter":
             # A command that is typed out in full is meant; Enter then carries it out.
             current = choices.current
-            if (
-                current.insert.strip() == self.before_cursor()[-current.length :].strip()
-                or not current.length
-            ):
+            typed = self.before_cursor()[-current.length :] if current.length else ""
+            if current.optional or not typed or current.insert.strip() == typed.strip():
                 return False
             self.take(current)
         else:

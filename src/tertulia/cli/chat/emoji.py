@@ -22,7 +22,8 @@ _SHORT: Final[dict[str, str]] = {
     "👍": "+1 yes ok", "👎": "-1 no", "🎉": "tada party", "😂": "joy lol haha", "🤣": "rofl", "😢": "sad cry",
     "😭": "sob", "🙏": "pray thanks please", "🔥": "lit", "🚀": "ship launch", "💙": "love heart",
     "😮": "wow", "🤔": "think hmm", "✅": "done", "❌": "no wrong", "👀": "look", "💯": "100", "🐛": "bug",
-    "🤷": "shrug", "🤦": "facepalm", "😊": "smile", "🙂": "smile", "😀": "smile grin", "😎": "cool",
+    "☕": "coffee tea", "🤷": "shrug", "🤦": "facepalm", "😊": "smile", "🙂": "smile", "😀": "smile",
+    "😎": "cool",
 }  # fmt: skip
 
 

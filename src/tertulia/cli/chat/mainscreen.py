@@ -152,6 +152,11 @@ class MainScreen(Screen[None]):
         for pane in (self._pane, self._thread):
             pane.load()
 
+    def settings_changed(self) -> None:
+        state = self.talk.state
+        if state is not None:
+            self._shell.like(state.settings.appearance)
+
     def room_gone(self, conversation: str) -> None:
         if self._thread.place is not None and self._thread.place[0] == conversation:
             self._close_side()
@@ -203,8 +208,9 @@ class MainScreen(Screen[None]):
     def on_resize(self, event: events.Resize) -> None:
         width = event.size.width
         self.set_class(width < 60, "tiny")
-        self.set_class(width < 110, "narrow")
-        self.set_class(width >= 160, "wide")
+        self.set_class(width < 100, "narrow")
+        self.set_class(width < 130, "crowded")
+        self.set_class(width >= 170, "wide")
         self._draw_status()
 
     # --- reading -----------------------------------------------------------------------------------
@@ -222,10 +228,6 @@ class MainScreen(Screen[None]):
         place = self._thread.place
         if place is not None and self._thread.display and self._seen(self._thread):
             self.talk.read_thread(*place)
-
-    @on(events.AppFocus)
-    def _focused(self) -> None:
-        self.redraw()
 
     @on(events.ScreenResume)
     def _resumed(self) -> None:
@@ -376,6 +378,10 @@ class MainScreen(Screen[None]):
     def _member_chosen(self, event: Members.Chosen) -> None:
         if event.user != self.talk.me:
             self._shell.attempt(self._commands.talk_to(event.user))
+
+    @on(Pane.Closed)
+    def _pane_closed(self) -> None:
+        self._close_side()
 
     @on(Pane.Command)
     def _command(self, event: Pane.Command) -> None:

@@ -40,8 +40,8 @@ class Pane(Vertical):
             self.pane = pane
             self.call = call
 
-    class Sent(Message):
-        """A message went into the outbox, or an edit was asked for."""
+    class Closed(Message):
+        """The person is done with this pane."""
 
         def __init__(self, pane: Pane) -> None:
             super().__init__()
@@ -129,6 +129,7 @@ class Pane(Vertical):
         room = talk.rooms.get(place[0])
         if room is None:
             return
+        talk.people.members(self._home(place))
         if place[1]:
             await talk.client.load_thread(*place)
         elif room.since and len(room.messages) < PAGE:
@@ -151,6 +152,9 @@ class Pane(Vertical):
         """Look at everything again."""
         self._history.redraw()
         self.redraw_edges()
+        if self._composer.has_focus and "@" in self._composer.text:
+            # The people may only now be known.
+            self._complete()
 
     def recolour(self) -> None:
         self._composer.colours = self.context.colours
@@ -266,24 +270,24 @@ class Pane(Vertical):
             self.context.attempt(self.context.talk.composing(self.place, self._composer.text))
 
     def _complete(self) -> None:
-        assert self.place is not None
+        if self.place is None or self._composer.text == self._composer.waved_off:
+            return
         talk = self.context.talk
         before = self._composer.before_cursor()
         line = before if before.startswith("/") else before.rpartition("\n")[2]
         people: list[Candidate] = []
         if "@" in line:
-            for doc in talk.people.members(self._home()):
+            for doc in talk.people.members(self._home(self.place)):
                 person = talk.names.person(doc.user)
                 if person is not None and doc.user != talk.me:
                     people.append(Candidate(person.handle, person.name))
         slugs = (room.slug for room in talk.rooms.values() if room.slug)
         self._choices.put(complete(line, people, slugs), self.context.colours)
 
-    def _home(self) -> str:
+    def _home(self, place: Place) -> str:
         """The conversation whose members may read here: a topic has its channel's."""
-        assert self.place is not None
-        room = self.context.talk.rooms.get(self.place[0])
-        return room.parent if room is not None and room.parent is not None else self.place[0]
+        room = self.context.talk.rooms.get(place[0])
+        return room.parent if room is not None and room.parent is not None else place[0]
 
     @on(Composer.Submitted)
     def _submitted(self, event: Composer.Submitted) -> None:
@@ -324,7 +328,6 @@ class Pane(Vertical):
         if self.storyline is not None and self.place == place:
             self.storyline.unread_after = None
             self._history.action_latest()
-        self.post_message(self.Sent(self))
         await talk.leave_draft(place, "")
 
     @on(Composer.Wanted)
@@ -332,7 +335,11 @@ class Pane(Vertical):
         event.stop()
         match event.what:
             case "escape":
-                if not self.cancel():
+                if self.cancel():
+                    return
+                if self.place is not None and self.place[1]:
+                    self.post_message(self.Closed(self))
+                else:
                     self._history.focus(scroll_visible=False)
             case "select":
                 self._history.focus(scroll_visible=False)

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from tertulia.cli.chat.names import Names
-from tertulia_client import ApiError, BadAnswer, Client, ClientStopped, Event, Presence, Unreachable
+from tertulia_client import ApiError, BadAnswer, Client, Event, Unreachable
 from tertulia_client import events as e
 from tertulia_client.models import MemberDoc
 
 MAX_MEMBERS = 1_000
 """Members of one conversation that are listed and completed."""
 
-MAX_WATCHED = 60
+MAX_WATCHED = 200
 
 
 class People:
@@ -25,9 +25,8 @@ class People:
         self._changed = changed
         self._members: dict[str, dict[str, MemberDoc]] = {}
         self._loading: dict[str, asyncio.Task[None]] = {}
-        self._watched: set[str] = set()
-        self._asked: set[str] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._watched: dict[str, None] = {}
+        self._told: set[str] = set()
 
     def members(self, conversation: str) -> list[MemberDoc]:
         """Those who are known; asked for when nobody is."""
@@ -71,33 +70,14 @@ class People:
             case _:
                 pass
 
-    def connected(self) -> None:
-        """Presence that was told before the connection broke is worth nothing."""
-        self._asked.clear()
-        self._ask()
-
     def watch(self, users: Iterable[str]) -> None:
-        """Show the presence of these as well."""
+        """Show the presence of these as well; those who were asked for longest ago give way."""
         for user in users:
-            if user and len(self._watched) < MAX_WATCHED:
-                self._watched.add(user)
-        self._ask()
-
-    def _ask(self) -> None:
-        if self._task is None or self._task.done():
-            self._task = asyncio.ensure_future(self._fetch())
-
-    async def _fetch(self) -> None:
-        while missing := self._watched - self._asked:
-            for user in sorted(missing):
-                self._asked.add(user)
-                try:
-                    doc = await self._client.rest.people.presence(user)
-                    self._client.state.signal(
-                        Presence(user=user, state=doc.state, last_seen=doc.last_seen or 0)
-                    )
-                except ApiError:
-                    continue
-                except (Unreachable, BadAnswer, ClientStopped):
-                    return
-            self._changed()
+            if user:
+                self._watched.pop(user, None)
+                self._watched[user] = None
+        wanted = list(self._watched)[-MAX_WATCHED:]
+        self._watched = dict.fromkeys(wanted)
+        if set(wanted) != self._told:
+            self._told = set(wanted)
+            self._client.watch(wanted)

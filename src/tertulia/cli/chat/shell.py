@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 from tertulia.cli.chat.colours import Colours
-from tertulia_client.models import SettingsDoc
+from tertulia_client.models import Appearance, SettingsDoc
 
 
 class Shell(Protocol):
@@ -27,6 +27,10 @@ class Shell(Protocol):
 
     def signed_in(self, handle: str, settings: SettingsDoc) -> None:
         """Who one is, and how they like it, is known."""
+        ...
+
+    def like(self, appearance: Appearance) -> None:
+        """Wear the look that the settings ask for."""
         ...
 
     def signed_out(self, why: str) -> None:

@@ -43,6 +43,7 @@ from tertulia_client import (
     Typing,
     UserUpdated,
 )
+from tertulia_client.events import SettingsUpdated
 from tertulia_client.feed import News
 
 _log = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ class Listener(Protocol):
     def synchronised(self) -> None:
         """All that was known is known anew: older messages must be loaded again."""
         ...
+
+    def settings_changed(self) -> None: ...
 
     def room_gone(self, conversation: str) -> None: ...
 
@@ -211,7 +214,6 @@ class Talk:
             case Connected():
                 self.link = LinkState("live")
                 self._recount()
-                self.people.connected()
             case Disconnected():
                 self.link = LinkState(
                     "offline", clean_line(news.why), self.now() + int(news.retry_in_s * 1000)
@@ -235,6 +237,8 @@ class Talk:
     def _event(self, event: Event) -> None:
         conversation = event.conversation
         if conversation == self.me:
+            if isinstance(event.body, SettingsUpdated):
+                self._listener.settings_changed()
             self.touch()
             return
         self.people.event(event)
