@@ -148,6 +148,8 @@ class ConversationQueries:
 
         Who does not share what they have read is told nothing of others either."""
         standing = await self._access.require(caller, conversation, "read")
+        if standing.member is None:
+            raise Refusal("forbidden", "Join the channel first.")
         members, following = await self._member_rows(caller, standing, after, limit)
         tenant = caller.tenant
         wanted: list[_Wanted] = [(Settings, (tenant, caller.user))]
@@ -231,9 +233,7 @@ class ConversationQueries:
             again: list[Standing] = []
             for standing, head, doc in zip(todo, heads, made, strict=True):
                 docs[doc.id] = doc
-                if head is None or head.last_seq != doc.last_seq:
-                    again.append(standing)
-                elif EpochIs(standing.conversation.id, head.epoch) not in standing.epochs:
+                if head is None or head.last_seq != doc.last_seq or not _holds(standing, head):
                     again.append(standing)
             if not again or attempt == _ATTEMPTS - 1:
                 break
@@ -320,3 +320,7 @@ def _preferences(member: Member | None) -> PreferencesDoc:
 def _shares(row: Record | None) -> bool:
     document = row.document if isinstance(row, Settings) else None
     return settings_rules.read(document).privacy.read_receipts
+
+
+def _holds(standing: Standing, head: Head) -> bool:
+    return EpochIs(head.log, head.epoch) in standing.epochs

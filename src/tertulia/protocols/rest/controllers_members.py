@@ -30,21 +30,21 @@ class MembersController(Controller):
 
     @post("/join", status_code=200)
     async def join_channel(
-        self, call: CallDependency, conversation: PathId, client_id: IdempotencyKey = None
+        self, call: CallDependency, conversation: PathId, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Join a public channel."""
-        return await call.do(c.JoinChannel(client_id=client_id, conversation=conversation))
+        return await call.do(c.JoinChannel(client_id=client_id or None, conversation=conversation))
 
     @post("/leave", status_code=200)
     async def leave_conversation(
-        self, call: CallDependency, conversation: PathId, client_id: IdempotencyKey = None
+        self, call: CallDependency, conversation: PathId, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Leave a group or channel; the last one to leave deletes it."""
-        return await call.do(c.LeaveConversation(client_id=client_id, conversation=conversation))
+        return await call.do(c.LeaveConversation(client_id=client_id or None, conversation=conversation))
 
     @get("/members")
     async def list_members(
-        self, call: CallDependency, conversation: PathId, cursor: Cursor = None, limit: Limit = 50
+        self, call: CallDependency, conversation: PathId, cursor: Cursor = "", limit: Limit = 50
     ) -> Page[MemberDoc]:
         """The members; those of a topic are its channel's."""
         after = call.after_id("members", cursor, conversation)
@@ -60,32 +60,36 @@ class MembersController(Controller):
         conversation: PathId,
         user: PathId,
         data: JSONBody[MemberBody],
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> Accepted:
         """Add someone, or change their role."""
-        command = c.AddMember(client_id=client_id, conversation=conversation, user=user, role=data.role)
+        command = c.AddMember(
+            client_id=client_id or None, conversation=conversation, user=user, role=data.role
+        )
         try:
             return await call.do(command)
         except Refusal as refusal:
             # A member with another role; or this is the repeat of a request that found them one.
-            if refusal.code != "client_id_reused" and refusal.field != "role":
+            if refusal.code not in ("conflict", "client_id_reused"):
                 raise
         return await call.do(
-            c.SetRole(client_id=client_id, conversation=conversation, user=user, role=data.role)
+            c.SetRole(client_id=client_id or None, conversation=conversation, user=user, role=data.role)
         )
 
     @delete("/members/{user:str}", status_code=200)
     async def remove_member(
-        self, call: CallDependency, conversation: PathId, user: PathId, client_id: IdempotencyKey = None
+        self, call: CallDependency, conversation: PathId, user: PathId, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Take someone out; oneself: as leaving."""
-        return await call.do(c.RemoveMember(client_id=client_id, conversation=conversation, user=user))
+        return await call.do(
+            c.RemoveMember(client_id=client_id or None, conversation=conversation, user=user)
+        )
 
     # --- invites -----------------------------------------------------------------------------------
 
     @get("/invites")
     async def list_invites(
-        self, call: CallDependency, conversation: PathId, cursor: Cursor = None, limit: Limit = 50
+        self, call: CallDependency, conversation: PathId, cursor: Cursor = "", limit: Limit = 50
     ) -> Page[InviteDoc]:
         """The invite links that are still good; for those who may make some."""
         after = call.after_id("invites", cursor, conversation)
@@ -100,12 +104,12 @@ class MembersController(Controller):
         call: CallDependency,
         conversation: PathId,
         data: JSONBody[InviteBody],
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> Response[Accepted]:
         """Make an invite link; its token is the answer's `secret`."""
         accepted = await call.do(
             c.CreateInvite(
-                client_id=client_id,
+                client_id=client_id or None,
                 conversation=conversation,
                 expires_at=data.expires_at,
                 max_uses=data.max_uses,
@@ -115,10 +119,10 @@ class MembersController(Controller):
 
     @delete("/invites/{invite:str}", status_code=200)
     async def revoke_invite(
-        self, call: CallDependency, conversation: PathId, invite: PathId, client_id: IdempotencyKey = None
+        self, call: CallDependency, conversation: PathId, invite: PathId, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Make an invite link good for nothing."""
-        command = c.RevokeInvite(client_id=client_id, conversation=conversation, invite=invite)
+        command = c.RevokeInvite(client_id=client_id or None, conversation=conversation, invite=invite)
         return await call.do(command)
 
 
@@ -130,7 +134,7 @@ class InvitesController(Controller):
 
     @post("/accept", status_code=200)
     async def accept_invite(
-        self, call: CallDependency, data: JSONBody[AcceptInviteBody], client_id: IdempotencyKey = None
+        self, call: CallDependency, data: JSONBody[AcceptInviteBody], client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Become a member by an invite's token; `conversation` in the answer says of what."""
-        return await call.do(c.AcceptInvite(client_id=client_id, token=data.token))
+        return await call.do(c.AcceptInvite(client_id=client_id or None, token=data.token))

@@ -229,7 +229,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _ask(_C + "/events", "list_events"),
     _do("PUT", _C + "/typing", "set_typing", c.SetTyping),
     _do("PUT", _C + "/cursors", "set_cursors", c.MarkRead, c.MarkReceived),
-    _ask(_C + "/receipts", "list_receipts"),
+    _ask(_C + "/receipts", "list_receipts", refusals=("forbidden",)),
     # messages
     _ask(_C + "/messages", "list_messages"),
     _do(
@@ -301,7 +301,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         creates=True,
         refusals=("limit_reached", "peer_unavailable", "too_large"),
     ),
-    _ask("/search", "search", rule="search"),
+    _ask("/search", "search", rule="search", refusals=("not_found",)),
     # streams and what is not of a person
     _ask("/events", "stream_events", rule="stream", refusals=("limit_reached",)),
     _public("GET", "/v1/openapi.json", "get_openapi"),
