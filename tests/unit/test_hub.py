@@ -32,6 +32,9 @@ class CountingEncoder:
     def event(self, event: e.Event) -> bytes:
         return self._made(f"{event.log}:{event.seq}")
 
+    def shared(self, frame: bytes) -> tuple[object, ...]:
+        return (frame,)
+
     def void(self, event: e.Event) -> bytes:
         return self._made(f"void {event.log}:{event.seq}")
 

@@ -7,8 +7,8 @@ import contextlib
 import gc
 import signal
 import socket
-import sys
 import ssl
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final

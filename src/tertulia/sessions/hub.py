@@ -42,9 +42,10 @@ _OF_SESSIONS = frozenset({"conversation.left", "user.blocked", "user.unblocked",
 class Group:
     """A room's sessions of one protocol, and the frames that all of them are to get next."""
 
-    __slots__ = ("pending", "sessions")
+    __slots__ = ("encoder", "pending", "sessions")
 
-    def __init__(self) -> None:
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
         self.sessions: dict[Session, None] = {}
         self.pending: list[bytes] = []
 
@@ -168,7 +169,7 @@ class Hub:
         groups = self._rooms.setdefault(room, {})
         group = groups.get(session.encoder)
         if group is None:
-            group = groups[session.encoder] = Group()
+            group = groups[session.encoder] = Group(session.encoder)
         self._spread(group)
         group.sessions[session] = None
 
@@ -364,16 +365,22 @@ class Hub:
     def _flush_busy(self) -> None:
         busy, self._busy = self._busy, []
         for group in busy:
-            frames = group.pending
-            if not frames:
-                continue
-            group.pending = []
-            data = frames[0] if len(frames) == 1 else b"".join(frames)
-            for session in group.sessions:
-                if session.out or session.congested:
-                    self.send(session, data)
-                else:
-                    session.write(data)
+            frames, group.pending = group.pending, []
+            if len(frames) > 1:
+                data = b"".join(frames)
+                for session in group.sessions:
+                    if session.out or session.congested:
+                        self.send(session, data)
+                    else:
+                        session.write(data)
+            elif frames:
+                [data] = frames
+                shared = group.encoder.shared(data)
+                for session in group.sessions:
+                    if session.out or session.congested:
+                        self.send(session, data)
+                    else:
+                        session.write_shared(*shared)
 
     def flush(self) -> None:
         """Write everything that is ready: one write a session."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from tertulia.application.core import Caller
@@ -19,6 +20,10 @@ class Encoder(Protocol):
         ...
 
     def signal(self, signal: Signal) -> bytes: ...
+
+    def shared(self, frame: bytes) -> tuple[object, ...]:
+        """One frame in the form in which `Session.write_shared` takes it, made once for a crowd."""
+        ...
 
 
 class Sink(Protocol):
@@ -59,6 +64,7 @@ class Session:
         "rooms",
         "sink",
         "write",
+        "write_shared",
     )
 
     def __init__(self, caller: Caller, encoder: Encoder, sink: Sink, expires_at_ms: int) -> None:
@@ -76,3 +82,4 @@ class Session:
         self.closed = False
         self.congested = True
         self.write = sink.write
+        self.write_shared: Callable[..., object] = sink.write

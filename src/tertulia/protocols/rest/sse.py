@@ -74,6 +74,10 @@ class SseEncoder:
         """See `Encoder`."""
         return block(void_frame(event))
 
+    def shared(self, frame: bytes) -> tuple[object, ...]:
+        """As it is."""
+        return (frame,)
+
     def signal(self, signal: Signal) -> bytes:
         """See `Encoder`."""
         # No space: `_with_id` tells by it what is of a log and what is not.  Readers take off one if there.
@@ -81,6 +85,15 @@ class SseEncoder:
 
 
 ENCODER: Final = SseEncoder()
+
+
+class StreamEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One event of the stream, by its fields.  `data` is a frame, in JSON."""
+
+    data: str
+    id: str = ""
+    event: str = "message"
+    retry: int = 0
 
 
 class Closed(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +116,7 @@ _seen = msgspec.json.Decoder(_Seen).decode
 class Stream:
     """One reader: the session's sink, and what brings its bytes out."""
 
-    def __init__(self, call: Call, last_id: str | None) -> None:
+    def __init__(self, call: Call, last_id: str) -> None:
         services = call.services
         self._services = services
         self._cursors = call.cursors
@@ -355,7 +368,7 @@ async def _until_gone(receive: Callable[[], Awaitable[Any]]) -> None:
         pass
 
 
-def open_stream(call: Call, last_id: str | None) -> Stream:
+def open_stream(call: Call, last_id: str) -> Stream:
     """A stream for the caller, not running yet.
 
     Raises Refusal `unavailable` when the server is full, `limit_reached` for one more session of a user who

@@ -230,6 +230,10 @@ def payload(frame: ServerFrame) -> bytes:
     return _encode(frame)
 
 
+HEADER_ROOM = 14
+"""The longest header of a frame (RFC 6455 §5.2)."""
+
+
 class WsEncoder:
     """`sessions.Encoder` for this protocol."""
 
@@ -241,3 +245,9 @@ class WsEncoder:
 
     def signal(self, signal: Signal) -> bytes:
         return text_frame(_encode(signal))
+
+    def shared(self, frame: bytes) -> tuple[object, ...]:
+        """The payload behind room for a header, as picows writes it without copying, and where it begins."""
+        size = frame[1]
+        header = 2 if size < 126 else 4 if size == 126 else 10
+        return bytearray(HEADER_ROOM) + frame[header:], HEADER_ROOM

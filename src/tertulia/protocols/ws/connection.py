@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -441,6 +442,7 @@ class Connection(WSListener):
         if self.transport is not None:
             # Straight to the socket: this runs once for each reader of each event.
             session.write = self.transport.underlying_transport.write
+            session.write_shared = partial(self.transport.send_reuse_external_bytearray, WSMsgType.TEXT)
             session.congested = self.room is not None
         self.session = session
         services.hub.hold(session)
