@@ -178,7 +178,7 @@ class MemoryStore:
     def _answer(self, future: asyncio.Future[Committed], committed: Committed) -> None:
         if not future.done():
             future.set_result(committed)
-        if committed.repeated or not (committed.events or committed.cursors or committed.bumped):
+        if committed.repeated:
             return
         for listener in self._listeners:
             try:
@@ -369,6 +369,10 @@ class MemoryStore:
         return self._outcome(idem, request)
 
     # --- reads of the log -----------------------------------------------------------------------
+
+    async def settled(self) -> None:
+        """See `MessageStore.settled`: listeners are told in the loop's next turn."""
+        await asyncio.sleep(0)
 
     async def head(self, log: str) -> Head | None:
         """See `MessageStore.head`."""

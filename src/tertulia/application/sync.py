@@ -62,8 +62,11 @@ class Sync:
         )
 
     async def heads(self, logs: list[str]) -> list[Head]:
-        """Where these logs of the caller stand now."""
-        return [head for head in await self._store.heads(logs) if head is not None]
+        """Where these logs of the caller stand now.  The commit listeners know of all that is below: whoever
+        holds back live events while this is read has them all, and none comes again later."""
+        found = await self._store.heads(logs)
+        await self._store.settled()
+        return [head for head in found if head is not None]
 
     async def blocked(self, caller: Caller) -> frozenset[str]:
         """Whom the caller blocked."""
@@ -71,10 +74,11 @@ class Sync:
         return frozenset(row.other for row in rows)
 
     async def head(self, caller: Caller, log: str) -> int:
-        """The last seq of a log.  Raises Refusal `not_found`."""
+        """The last seq of a log; see `heads` for what that promises.  Raises Refusal `not_found`."""
         if log != caller.user:
             await self._access.require(caller, log, "read")
         head = await self._store.head(log)
+        await self._store.settled()
         return head.last_seq if head is not None else 0
 
     async def events(self, caller: Caller, log: str, after: int, limit: int) -> list[Event]:

@@ -14,9 +14,8 @@ from tertulia.domain.unit import Committed, Head, Unit
 from tertulia.domain.views import MessageView
 
 CommitListener = Callable[[Sequence[Committed]], None]
-"""Called on the event loop after each commit, in commit order, with the units that others may want to
-hear of: those with events, cursors or moved epochs (repeats and refusals left out).  It runs before those
-who wait for their `append` go on."""
+"""Called on the event loop after each commit, in commit order, with its units (repeats and refusals left
+out).  It runs before those who wait for their `append` go on."""
 
 
 class SearchQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +73,11 @@ class MessageStore(Protocol):
         ...
 
     def on_commit(self, listener: CommitListener) -> None: ...
+
+    async def settled(self) -> None:
+        """Wait until the commit listeners have been told of all that reads could see which have returned: a
+        read may see a commit a moment before they do."""
+        ...
 
     async def head(self, log: str) -> Head | None: ...
 

@@ -174,7 +174,7 @@ class SqliteStore:
                 continue
             if not future.done():
                 future.set_result(outcome)
-            if not outcome.repeated and (outcome.events or outcome.cursors or outcome.bumped):
+            if not outcome.repeated:
                 news.append(outcome)
         if news:
             self._indexer.notify()
@@ -184,6 +184,10 @@ class SqliteStore:
                 except Exception as error:  # noqa: BLE001 - one listener must not silence the others
                     context = {"message": "A commit listener failed.", "exception": error}
                     self._loop.call_exception_handler(context)
+
+    async def settled(self) -> None:
+        """See `MessageStore.settled`."""
+        await self._writer.settled()
 
     async def outcome(self, idem: bytes, request: bytes) -> Committed | None:
         """See `MessageStore.outcome`."""

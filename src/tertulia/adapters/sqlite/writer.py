@@ -107,6 +107,10 @@ class Writer:
         self._fatal: BaseException | None = None
         self._wal_pages = 0
         self._scrub = False
+        # Commits that were begun (counted in the thread), and how many of them the loop has been told of.
+        self._begun = 0
+        self._told = 0
+        self._unsettled: list[tuple[int, asyncio.Future[None]]] = []
         self.committed_at = 0.0
         """When the last batch was committed (`time.monotonic`)."""
         newest: Any = connection.execute("SELECT max(id) FROM event").get
@@ -159,6 +163,14 @@ class Writer:
         self._submit()
         self._queue.put(Chore(work, future))
         await future
+
+    async def settled(self) -> None:
+        """See `MessageStore.settled`; on the event loop only."""
+        begun = self._begun
+        if begun > self._told:
+            future: asyncio.Future[None] = self._loop.create_future()
+            self._unsettled.append((begun, future))
+            await future
 
     async def stop(self) -> None:
         """Commit what is queued, then end the thread."""
@@ -244,6 +256,8 @@ class Writer:
             except (Refusal, WrongUnit) as error:
                 outcomes.append(error)
         batch.flush()
+        # From here on a read may see it.
+        self._begun += 1
         connection.execute("COMMIT")
         self.committed_at = time.monotonic()
         batch.committed()
@@ -333,11 +347,17 @@ class Writer:
         self._call(_finish, chore.future, failure)
 
     def _hand_over(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
-        self._call(self._delivered, jobs, outcomes)
+        self._call(self._delivered, jobs, outcomes, self._begun)
 
-    def _delivered(self, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+    def _delivered(self, jobs: Sequence[Job], outcomes: Sequence[Outcome], told: int) -> None:
         self._waiting -= len(jobs)
         self._deliver(jobs, outcomes)
+        self._told = told
+        if self._unsettled:
+            for begun, future in self._unsettled:
+                if begun <= told and not future.done():
+                    future.set_result(None)
+            self._unsettled = [entry for entry in self._unsettled if entry[0] > told]
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         try:
