@@ -658,6 +658,13 @@ async def test_listeners_hear_of_commits_in_order_and_of_nothing_else(store: Sto
     assert [moved.read for each in heard for moved in each.cursors] == [3]
 
 
+async def test_listeners_hear_of_units_that_only_write_rows(store: Store) -> None:
+    heard: list[Committed] = []
+    store.on_commit(heard.extend)
+    done = await store.append(unit(writes=(Put(user("ann")),)))
+    assert heard == [done] == [Committed(events=())]
+
+
 async def test_listeners_are_told_before_the_sender_goes_on(store: Store) -> None:
     heard: list[Committed] = []
     store.on_commit(heard.extend)

@@ -138,6 +138,13 @@ async def test_a_listener_wakes_for_the_commits_that_count(world, running):
     assert world.desk.done == ["m1"]
 
 
+async def test_work_that_comes_with_nothing_but_rows_is_begun_at_once(world, running):
+    await world.time.pass_s(5)
+    await put(world)
+    await world.time.quiet()
+    assert world.desk.done == ["m1"]
+
+
 async def test_which_commits_leave_work_of_accounts(world):
     group = await world.create_group("ana")
     await world.say("ana", group)
@@ -254,7 +261,7 @@ async def test_one_that_fails_holds_up_no_other(world, running):
     world.desk.failures = [DeliveryFailed(False, "down"), None, None]
     for n in range(3):
         await put(world, f"m{n}")
-    await world.time.pass_s(1.5)
+    await world.time.pass_s(0.9)
     assert world.desk.done == ["m1", "m2"]
     assert await left(world) == ["m0"]
 
