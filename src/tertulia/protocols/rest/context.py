@@ -31,6 +31,8 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     """Where it comes from; "" when that is unknown."""
 
     request_id: str
+    given: frozenset[str]
+    """Names in the query."""
 
 
 class Call(Visit, frozen=True, kw_only=True):
@@ -43,21 +45,21 @@ class Call(Visit, frozen=True, kw_only=True):
         """Carry out a command.  Raises Refusal."""
         return await self.services.registry.dispatch(self.caller, command)
 
-    def opened(self, name: str, cursor: str | None, *places: str | int) -> Values | None:
+    def opened(self, name: str, cursor: str, *places: str | int) -> Values | None:
         """Where the list goes on.  Raises Refusal `invalid`."""
-        return self.cursors.open((name, self.caller.user, *places), cursor) if cursor is not None else None
+        return self.cursors.open((name, self.caller.user, *places), cursor) if cursor else None
 
-    def after_id(self, name: str, cursor: str | None, *places: str | int) -> str:
+    def after_id(self, name: str, cursor: str, *places: str | int) -> str:
         """The id that the list goes on after; "" at its beginning."""
         values = self.opened(name, cursor, *places)
         return str(values[0]) if values else ""
 
-    def after_seq(self, name: str, cursor: str | None, *places: str | int) -> int:
+    def after_seq(self, name: str, cursor: str, *places: str | int) -> int:
         """The seq that the list goes on after; 0 at its beginning."""
         values = self.opened(name, cursor, *places)
         return int(values[0]) if values else 0
 
-    def after_place(self, name: str, cursor: str | None, *places: str | int) -> tuple[str, int] | None:
+    def after_place(self, name: str, cursor: str, *places: str | int) -> tuple[str, int] | None:
         """The conversation and seq that the list goes on after; None at its beginning."""
         values = self.opened(name, cursor, *places)
         return (str(values[0]), int(values[1])) if values else None
@@ -90,27 +92,25 @@ VisitDependency = NamedDependency[SkipValidation[Visit]]
 
 # --- parameters ----------------------------------------------------------------------------------
 
+# None of them may be null: the framework would read the text "null" as that.
 IdempotencyKey = Annotated[
-    str | None,
+    str,
     HeaderParameter(
         name="Idempotency-Key",
-        min_length=1,
         max_length=128,
-        pattern=r"^[\x21-\x7e]+$",
+        pattern=r"^[\x21-\x7e]*$",
         description="A repeat with the same key and the same request gets the first answer again; with "
         "another request it is refused.",
     ),
 ]
 Cursor = Annotated[
-    str | None,
-    QueryParameter(
-        min_length=1, max_length=MAX_LENGTH, description="`next_cursor` of the page before, as it was."
-    ),
+    str,
+    QueryParameter(max_length=MAX_LENGTH, description="`next_cursor` of the page before, as it was."),
 ]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Items on a page.")]
 PathId = Annotated[str, PathParameter(min_length=1, max_length=64)]
 PathSeq = Annotated[int, PathParameter(ge=1, le=2**53)]
-QuerySeq = Annotated[int | None, QueryParameter(ge=1, le=2**53)]
+QuerySeq = Annotated[int, QueryParameter(ge=0, le=2**53)]
 
 
 def made(accepted: Accepted, location: str) -> Response[Accepted]:

@@ -50,7 +50,7 @@ class ConversationsController(Controller):
 
     @get("")
     async def list_conversations(
-        self, call: CallDependency, cursor: Cursor = None, limit: Limit = 50
+        self, call: CallDependency, cursor: Cursor = "", limit: Limit = 50
     ) -> Page[ConversationDoc]:
         """The conversations that one is a member of, oldest first; topics come with their channel."""
         after = call.after_id("conversations", cursor)
@@ -64,15 +64,15 @@ class ConversationsController(Controller):
         self,
         call: CallDependency,
         data: JSONBody[DirectBody | GroupBody | ChannelBody],
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> Response[ConversationDoc]:
         """Open the direct conversation with someone, or make a group or a channel."""
         match data:
             case DirectBody():
-                command: Command = c.OpenDirect(client_id=client_id, user=data.user)
+                command: Command = c.OpenDirect(client_id=client_id or None, user=data.user)
             case GroupBody():
                 command = c.CreateGroup(
-                    client_id=client_id,
+                    client_id=client_id or None,
                     name=data.name,
                     members=data.members,
                     description=data.description,
@@ -80,7 +80,7 @@ class ConversationsController(Controller):
                 )
             case ChannelBody():
                 command = c.CreateChannel(
-                    client_id=client_id,
+                    client_id=client_id or None,
                     name=data.name,
                     slug=data.slug,
                     description=data.description,
@@ -100,12 +100,12 @@ class ConversationsController(Controller):
         call: CallDependency,
         conversation: PathId,
         data: JSONBody[ConversationPatch],
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> ConversationDoc:
         """Change what describes a conversation, and its policy."""
         await call.do(
             c.UpdateConversation(
-                client_id=client_id,
+                client_id=client_id or None,
                 conversation=conversation,
                 name=data.name,
                 description=data.description,
@@ -121,16 +121,16 @@ class ConversationsController(Controller):
 
     @delete("/{conversation:str}", status_code=200)
     async def delete_conversation(
-        self, call: CallDependency, conversation: PathId, client_id: IdempotencyKey = None
+        self, call: CallDependency, conversation: PathId, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Delete a conversation or topic for everyone."""
-        return await call.do(c.DeleteConversation(client_id=client_id, conversation=conversation))
+        return await call.do(c.DeleteConversation(client_id=client_id or None, conversation=conversation))
 
     # --- topics ------------------------------------------------------------------------------------
 
     @get("/{conversation:str}/topics")
     async def list_topics(
-        self, call: CallDependency, conversation: PathId, cursor: Cursor = None, limit: Limit = 50
+        self, call: CallDependency, conversation: PathId, cursor: Cursor = "", limit: Limit = 50
     ) -> Page[ConversationDoc]:
         """The topics of a channel, oldest first."""
         after = call.after_id("topics", cursor, conversation)
@@ -145,10 +145,10 @@ class ConversationsController(Controller):
         call: CallDependency,
         conversation: PathId,
         data: JSONBody[TopicBody],
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> Response[ConversationDoc]:
         """Make a topic of a channel."""
-        command = c.CreateTopic(client_id=client_id, conversation=conversation, name=data.name)
+        command = c.CreateTopic(client_id=client_id or None, conversation=conversation, name=data.name)
         return await _made(call, command)
 
     # --- one's own place in it -----------------------------------------------------------------------
@@ -164,12 +164,12 @@ class ConversationsController(Controller):
         call: CallDependency,
         conversation: PathId,
         data: JSONBody[PreferencesPatch],
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> PreferencesDoc:
         """Change one's own view of a conversation."""
         await call.do(
             c.SetPreferences(
-                client_id=client_id,
+                client_id=client_id or None,
                 conversation=conversation,
                 notify=data.notify,
                 muted_until=data.muted_until,
@@ -201,7 +201,7 @@ class ConversationsController(Controller):
 
     @get("/{conversation:str}/receipts")
     async def list_receipts(
-        self, call: CallDependency, conversation: PathId, cursor: Cursor = None, limit: Limit = 50
+        self, call: CallDependency, conversation: PathId, cursor: Cursor = "", limit: Limit = 50
     ) -> Page[ReceiptDoc]:
         """How far the members have received and read, as far as they share it."""
         after = call.after_id("receipts", cursor, conversation)
@@ -215,8 +215,8 @@ class ConversationsController(Controller):
         self,
         call: CallDependency,
         conversation: PathId,
-        after: After = None,
-        cursor: Cursor = None,
+        after: After = 0,
+        cursor: Cursor = "",
         limit: Annotated[int, QueryParameter(ge=1, le=1000, description="Events on a page.")] = 200,
     ) -> Page[EventFrame | VoidFrame]:
         """The events of a log that follow `after`, in the form of the WebSocket's frames.  Positions that
@@ -234,15 +234,13 @@ class ChannelsController(Controller):
     async def list_channels(
         self,
         call: CallDependency,
-        q: Annotated[
-            str | None, QueryParameter(max_length=128, description="Part of a name or slug.")
-        ] = None,
-        cursor: Cursor = None,
+        q: Annotated[str, QueryParameter(max_length=128, description="Part of a name or slug.")] = "",
+        cursor: Cursor = "",
         limit: Limit = 50,
     ) -> Page[ConversationDoc]:
         """The public channels, oldest first.  A page may be short, or empty, and not the last one."""
-        after = call.after_id("channels", cursor, q or "")
+        after = call.after_id("channels", cursor, q)
         items, following = await call.services.queries.conversations.channels(
-            call.caller, q or "", after=after, limit=limit
+            call.caller, q, after=after, limit=limit
         )
-        return call.page("channels", items, following, q or "")
+        return call.page("channels", items, following, q)

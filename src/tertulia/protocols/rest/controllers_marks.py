@@ -38,7 +38,7 @@ class MarksController(Controller):
         call: CallDependency,
         conversation: PathId,
         seq: PathSeq,
-        cursor: Cursor = None,
+        cursor: Cursor = "",
         limit: Limit = 50,
     ) -> Page[ReactionDoc]:
         """Who reacted how, by emoji and user."""
@@ -59,10 +59,10 @@ class MarksController(Controller):
         conversation: PathId,
         seq: PathSeq,
         emoji: PathEmoji,
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> Accepted:
         """React to a message; twice is once."""
-        command = c.AddReaction(client_id=client_id, conversation=conversation, seq=seq, emoji=emoji)
+        command = c.AddReaction(client_id=client_id or None, conversation=conversation, seq=seq, emoji=emoji)
         return await call.do(command)
 
     @delete("/messages/{seq:int}/reactions/{emoji:str}", status_code=200)
@@ -72,15 +72,17 @@ class MarksController(Controller):
         conversation: PathId,
         seq: PathSeq,
         emoji: PathEmoji,
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> Accepted:
         """Take one's reaction back."""
-        command = c.RemoveReaction(client_id=client_id, conversation=conversation, seq=seq, emoji=emoji)
+        command = c.RemoveReaction(
+            client_id=client_id or None, conversation=conversation, seq=seq, emoji=emoji
+        )
         return await call.do(command)
 
     @get("/pins")
     async def list_pins(
-        self, call: CallDependency, conversation: PathId, cursor: Cursor = None, limit: Limit = 50
+        self, call: CallDependency, conversation: PathId, cursor: Cursor = "", limit: Limit = 50
     ) -> Page[MessageDoc]:
         """The pinned messages, by seq."""
         place = call.after_seq("pins", cursor, conversation)
@@ -91,17 +93,17 @@ class MarksController(Controller):
 
     @put("/messages/{seq:int}/pin")
     async def pin_message(
-        self, call: CallDependency, conversation: PathId, seq: PathSeq, client_id: IdempotencyKey = None
+        self, call: CallDependency, conversation: PathId, seq: PathSeq, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Pin a message."""
-        return await call.do(c.PinMessage(client_id=client_id, conversation=conversation, seq=seq))
+        return await call.do(c.PinMessage(client_id=client_id or None, conversation=conversation, seq=seq))
 
     @delete("/messages/{seq:int}/pin", status_code=200)
     async def unpin_message(
-        self, call: CallDependency, conversation: PathId, seq: PathSeq, client_id: IdempotencyKey = None
+        self, call: CallDependency, conversation: PathId, seq: PathSeq, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Unpin a message."""
-        return await call.do(c.UnpinMessage(client_id=client_id, conversation=conversation, seq=seq))
+        return await call.do(c.UnpinMessage(client_id=client_id or None, conversation=conversation, seq=seq))
 
     @put("/messages/{seq:int}/vote")
     async def vote(
@@ -110,15 +112,17 @@ class MarksController(Controller):
         conversation: PathId,
         seq: PathSeq,
         data: JSONBody[VoteBody],
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> Accepted:
         """Vote in a poll, in place of one's earlier vote; no options withdraw it."""
-        command = c.VotePoll(client_id=client_id, conversation=conversation, seq=seq, options=data.options)
+        command = c.VotePoll(
+            client_id=client_id or None, conversation=conversation, seq=seq, options=data.options
+        )
         return await call.do(command)
 
     @post("/messages/{seq:int}/close", status_code=200)
     async def close_poll(
-        self, call: CallDependency, conversation: PathId, seq: PathSeq, client_id: IdempotencyKey = None
+        self, call: CallDependency, conversation: PathId, seq: PathSeq, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Close a poll for good."""
-        return await call.do(c.ClosePoll(client_id=client_id, conversation=conversation, seq=seq))
+        return await call.do(c.ClosePoll(client_id=client_id or None, conversation=conversation, seq=seq))

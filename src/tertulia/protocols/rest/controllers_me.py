@@ -55,11 +55,15 @@ class MeController(Controller):
 
     @patch("")
     async def update_me(
-        self, call: CallDependency, data: JSONBody[ProfilePatch], client_id: IdempotencyKey = None
+        self, call: CallDependency, data: JSONBody[ProfilePatch], client_id: IdempotencyKey = ""
     ) -> MeDoc:
         """Change one's profile."""
         command = c.UpdateProfile(
-            client_id=client_id, name=data.name, handle=data.handle, photo=data.photo, status=data.status
+            client_id=client_id or None,
+            name=data.name,
+            handle=data.handle,
+            photo=data.photo,
+            status=data.status,
         )
         await call.do(command)
         return await call.services.queries.lists.me(call.caller)
@@ -71,11 +75,11 @@ class MeController(Controller):
 
     @patch("/settings")
     async def update_settings(
-        self, call: CallDependency, data: JSONBody[SettingsPatchBody], client_id: IdempotencyKey = None
+        self, call: CallDependency, data: JSONBody[SettingsPatchBody], client_id: IdempotencyKey = ""
     ) -> SettingsDocument:
         """Replace the fields that are given."""
         patch_of = msgspec.Raw(msgspec.json.encode(data))
-        await call.do(c.UpdateSettings(client_id=client_id, settings=patch_of))
+        await call.do(c.UpdateSettings(client_id=client_id or None, settings=patch_of))
         return await call.services.queries.lists.settings(call.caller)
 
     # --- devices ---------------------------------------------------------------------------------
@@ -98,16 +102,16 @@ class MeController(Controller):
 
     @delete("/devices/{device:str}", status_code=200)
     async def revoke_device(
-        self, call: CallDependency, device: PathId, client_id: IdempotencyKey = None
+        self, call: CallDependency, device: PathId, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Sign a device out: its streams are closed and its tokens refused from now on."""
-        return await call.do(c.RevokeDevice(client_id=client_id, device=device))
+        return await call.do(c.RevokeDevice(client_id=client_id or None, device=device))
 
     # --- drafts and bookmarks --------------------------------------------------------------------
 
     @get("/drafts")
     async def list_drafts(
-        self, call: CallDependency, cursor: Cursor = None, limit: Limit = 50
+        self, call: CallDependency, cursor: Cursor = "", limit: Limit = 50
     ) -> Page[DraftDoc]:
         """What one is writing, on all of one's devices."""
         after = call.after_place("drafts", cursor)
@@ -120,12 +124,12 @@ class MeController(Controller):
         call: CallDependency,
         conversation: PathId,
         data: JSONBody[DraftBody],
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> Accepted:
         """Keep a draft; an empty text removes it."""
         return await call.do(
             c.SetDraft(
-                client_id=client_id,
+                client_id=client_id or None,
                 conversation=conversation,
                 text=data.text,
                 thread=data.thread,
@@ -135,7 +139,7 @@ class MeController(Controller):
 
     @get("/bookmarks")
     async def list_bookmarks(
-        self, call: CallDependency, cursor: Cursor = None, limit: Limit = 50
+        self, call: CallDependency, cursor: Cursor = "", limit: Limit = 50
     ) -> Page[BookmarkDoc]:
         """One's bookmarks, by conversation and seq."""
         after = call.after_place("bookmarks", cursor)
@@ -151,25 +155,27 @@ class MeController(Controller):
         conversation: PathId,
         seq: PathSeq,
         data: JSONBody[BookmarkBody],
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> Accepted:
         """Keep a message at hand; another note replaces the one before."""
         return await call.do(
-            c.AddBookmark(client_id=client_id, conversation=conversation, seq=seq, note=data.note)
+            c.AddBookmark(client_id=client_id or None, conversation=conversation, seq=seq, note=data.note)
         )
 
     @delete("/bookmarks/{conversation:str}/{seq:int}", status_code=200)
     async def remove_bookmark(
-        self, call: CallDependency, conversation: PathId, seq: PathSeq, client_id: IdempotencyKey = None
+        self, call: CallDependency, conversation: PathId, seq: PathSeq, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Remove a bookmark."""
-        return await call.do(c.RemoveBookmark(client_id=client_id, conversation=conversation, seq=seq))
+        return await call.do(
+            c.RemoveBookmark(client_id=client_id or None, conversation=conversation, seq=seq)
+        )
 
     # --- messages ----------------------------------------------------------------------------------
 
     @get("/mentions")
     async def list_mentions(
-        self, call: CallDependency, cursor: Cursor = None, limit: Limit = 50
+        self, call: CallDependency, cursor: Cursor = "", limit: Limit = 50
     ) -> Page[MessageDoc]:
         """Messages that mention one by name: conversation by conversation, the newest first in each."""
         before = call.after_place("mentions", cursor)
@@ -180,7 +186,7 @@ class MeController(Controller):
 
     @get("/scheduled")
     async def list_scheduled(
-        self, call: CallDependency, cursor: Cursor = None, limit: Limit = 50
+        self, call: CallDependency, cursor: Cursor = "", limit: Limit = 50
     ) -> Page[ScheduledDoc]:
         """One's messages that wait for their time."""
         after = call.after_id("scheduled", cursor)
@@ -189,14 +195,14 @@ class MeController(Controller):
 
     @delete("/scheduled/{schedule:str}", status_code=200)
     async def cancel_scheduled(
-        self, call: CallDependency, schedule: PathId, client_id: IdempotencyKey = None
+        self, call: CallDependency, schedule: PathId, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Take a waiting message back."""
-        return await call.do(c.CancelSchedule(client_id=client_id, schedule=schedule))
+        return await call.do(c.CancelSchedule(client_id=client_id or None, schedule=schedule))
 
     @get("/threads")
     async def list_threads(
-        self, call: CallDependency, cursor: Cursor = None, limit: Limit = 50
+        self, call: CallDependency, cursor: Cursor = "", limit: Limit = 50
     ) -> Page[ThreadDoc]:
         """The threads that one follows."""
         after = call.after_place("threads", cursor)
@@ -207,8 +213,8 @@ class MeController(Controller):
     async def list_own_events(
         self,
         call: CallDependency,
-        after: After = None,
-        cursor: Cursor = None,
+        after: After = 0,
+        cursor: Cursor = "",
         limit: Annotated[int, QueryParameter(ge=1, le=1000, description="Events on a page.")] = 200,
     ) -> Page[EventFrame | VoidFrame]:
         """The events of one's own log that follow `after`, in the form of the WebSocket's frames."""
@@ -218,7 +224,7 @@ class MeController(Controller):
 
     @get("/blocks")
     async def list_blocks(
-        self, call: CallDependency, cursor: Cursor = None, limit: Limit = 50
+        self, call: CallDependency, cursor: Cursor = "", limit: Limit = 50
     ) -> Page[BlockDoc]:
         """Whom one blocked."""
         after = call.after_id("blocks", cursor)
@@ -227,17 +233,17 @@ class MeController(Controller):
 
     @put("/blocks/{user:str}")
     async def block_user(
-        self, call: CallDependency, user: PathId, client_id: IdempotencyKey = None
+        self, call: CallDependency, user: PathId, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Block someone: neither reaches nor sees the other."""
-        return await call.do(c.BlockUser(client_id=client_id, user=user))
+        return await call.do(c.BlockUser(client_id=client_id or None, user=user))
 
     @delete("/blocks/{user:str}", status_code=200)
     async def unblock_user(
-        self, call: CallDependency, user: PathId, client_id: IdempotencyKey = None
+        self, call: CallDependency, user: PathId, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Take a block back."""
-        return await call.do(c.UnblockUser(client_id=client_id, user=user))
+        return await call.do(c.UnblockUser(client_id=client_id or None, user=user))
 
     @put("/presence", status_code=204)
     async def set_presence(self, call: CallDependency, data: JSONBody[PresenceBody]) -> None:

@@ -37,20 +37,21 @@ class MessagesController(Controller):
         self,
         call: CallDependency,
         conversation: PathId,
-        before: QuerySeq = None,
-        after: Annotated[int | None, QueryParameter(ge=0, le=2**53)] = None,
-        cursor: Cursor = None,
+        before: QuerySeq = 0,
+        after: QuerySeq = 0,
+        cursor: Cursor = "",
         limit: Limit = 50,
     ) -> Page[MessageDoc]:
         """The newest messages of the main log, those `before` a seq, or those `after` one; ascending.
         `next_cursor` goes on in the same direction."""
-        if sum(one is not None for one in (before, after, cursor)) > 1:
+        from_one = "after" in call.given
+        if bool(before) + from_one + bool(cursor) > 1:
             raise Refusal("invalid", "Give one of `before`, `after` and `cursor`.", field="cursor")
         place = call.opened("messages", cursor, conversation)
         if place is not None:
             forward, seq = place[0] == "after", int(place[1])
         else:
-            forward, seq = after is not None, after or before or 0
+            forward, seq = from_one, after if from_one else before
         messages = call.services.queries.messages
         if forward:
             found = await messages.page(call.caller, conversation, after=seq, limit=limit)
@@ -66,12 +67,12 @@ class MessagesController(Controller):
         call: CallDependency,
         conversation: PathId,
         data: JSONBody[MessageBody],
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> Response[Accepted]:
         """Send a message.  It is stored for good when the answer comes."""
         accepted = await call.do(
             c.SendMessage(
-                client_id=client_id,
+                client_id=client_id or None,
                 conversation=conversation,
                 content=data.content,
                 thread=data.thread,
@@ -93,10 +94,12 @@ class MessagesController(Controller):
         conversation: PathId,
         seq: PathSeq,
         data: JSONBody[EditBody],
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> Accepted:
         """Replace the content of one's own message; the earlier ones are kept."""
-        command = c.EditMessage(client_id=client_id, conversation=conversation, seq=seq, content=data.content)
+        command = c.EditMessage(
+            client_id=client_id or None, conversation=conversation, seq=seq, content=data.content
+        )
         return await call.do(command)
 
     @delete("/messages/{seq:int}", status_code=200)
@@ -108,11 +111,11 @@ class MessagesController(Controller):
         everyone: Annotated[
             Literal["true", "false"], QueryParameter(description="For everyone, or only for oneself.")
         ] = "false",
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> Accepted:
         """Delete a message for oneself, or for everyone."""
         command = c.DeleteMessage(
-            client_id=client_id, conversation=conversation, seq=seq, everyone=everyone == "true"
+            client_id=client_id or None, conversation=conversation, seq=seq, everyone=everyone == "true"
         )
         return await call.do(command)
 
@@ -122,7 +125,7 @@ class MessagesController(Controller):
         call: CallDependency,
         conversation: PathId,
         seq: PathSeq,
-        cursor: Cursor = None,
+        cursor: Cursor = "",
         limit: Limit = 50,
     ) -> Page[EditDoc]:
         """The wordings of a message, oldest first."""
@@ -139,12 +142,12 @@ class MessagesController(Controller):
         conversation: PathId,
         seq: PathSeq,
         data: JSONBody[ForwardBody],
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> Response[Accepted]:
         """Send a copy of a message to another conversation."""
         accepted = await call.do(
             c.ForwardMessage(
-                client_id=client_id,
+                client_id=client_id or None,
                 conversation=data.conversation,
                 from_conversation=conversation,
                 from_seq=seq,
@@ -159,12 +162,12 @@ class MessagesController(Controller):
         call: CallDependency,
         conversation: PathId,
         data: JSONBody[ScheduleBody],
-        client_id: IdempotencyKey = None,
+        client_id: IdempotencyKey = "",
     ) -> Response[Accepted]:
         """Send a message later; `created` in the answer is the schedule's id."""
         accepted = await call.do(
             c.ScheduleMessage(
-                client_id=client_id,
+                client_id=client_id or None,
                 conversation=conversation,
                 content=data.content,
                 send_at=data.send_at,
@@ -182,7 +185,7 @@ class MessagesController(Controller):
         call: CallDependency,
         conversation: PathId,
         seq: PathSeq,
-        cursor: Cursor = None,
+        cursor: Cursor = "",
         limit: Limit = 50,
     ) -> Page[MessageDoc]:
         """The replies to a message, oldest first."""
@@ -194,17 +197,21 @@ class MessagesController(Controller):
 
     @put("/messages/{seq:int}/thread/follow")
     async def follow_thread(
-        self, call: CallDependency, conversation: PathId, seq: PathSeq, client_id: IdempotencyKey = None
+        self, call: CallDependency, conversation: PathId, seq: PathSeq, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Follow a thread."""
-        return await call.do(c.FollowThread(client_id=client_id, conversation=conversation, thread=seq))
+        return await call.do(
+            c.FollowThread(client_id=client_id or None, conversation=conversation, thread=seq)
+        )
 
     @delete("/messages/{seq:int}/thread/follow", status_code=200)
     async def unfollow_thread(
-        self, call: CallDependency, conversation: PathId, seq: PathSeq, client_id: IdempotencyKey = None
+        self, call: CallDependency, conversation: PathId, seq: PathSeq, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Stop following a thread."""
-        return await call.do(c.UnfollowThread(client_id=client_id, conversation=conversation, thread=seq))
+        return await call.do(
+            c.UnfollowThread(client_id=client_id or None, conversation=conversation, thread=seq)
+        )
 
 
 class SearchController(Controller):
@@ -218,19 +225,19 @@ class SearchController(Controller):
         self,
         call: CallDependency,
         q: Annotated[str, QueryParameter(min_length=1, max_length=256, description="Words to look for.")],
-        conversation: Annotated[str | None, QueryParameter(min_length=1, max_length=64)] = None,
-        sender: Annotated[str | None, QueryParameter(min_length=1, max_length=64)] = None,
-        cursor: Cursor = None,
+        conversation: Annotated[str, QueryParameter(max_length=64)] = "",
+        sender: Annotated[str, QueryParameter(max_length=64)] = "",
+        cursor: Cursor = "",
         limit: Limit = 50,
     ) -> Page[MessageDoc]:
         """Messages with all of these words that one may see, newest first."""
-        place = call.after_seq("search", cursor, q, conversation or "", sender or "")
+        place = call.after_seq("search", cursor, q, conversation, sender)
         items, following = await call.services.queries.messages.search(
             call.caller,
             q,
-            conversation=conversation or "",
-            sender=sender or "",
+            conversation=conversation,
+            sender=sender,
             before=place,
             limit=limit,
         )
-        return call.page("search", items, following, q, conversation or "", sender or "")
+        return call.page("search", items, following, q, conversation, sender)

@@ -48,16 +48,20 @@ class UsersController(Controller):
     async def find_users(
         self,
         call: CallDependency,
-        handle: Annotated[str | None, QueryParameter(min_length=2, max_length=128)] = None,
-        email: Annotated[str | None, QueryParameter(min_length=3, max_length=254)] = None,
-        phone: Annotated[str | None, QueryParameter(min_length=3, max_length=32)] = None,
+        handle: Annotated[str, QueryParameter(max_length=128)] = "",
+        email: Annotated[str, QueryParameter(max_length=254)] = "",
+        phone: Annotated[str, QueryParameter(max_length=32)] = "",
     ) -> Page[UserDoc]:
         """The person with exactly this handle, e-mail address or phone number; by an address only those
         who allow it.  Exactly one of the three is given."""
-        if email is not None or phone is not None:
+        if email or phone:
             _guess(call)
         lists = call.services.queries.lists
-        return Page(items=await lists.find(call.caller, handle=handle, email=email, phone=phone))
+        return Page(
+            items=await lists.find(
+                call.caller, handle=handle or None, email=email or None, phone=phone or None
+            )
+        )
 
     @get("/{user:str}")
     async def get_user(self, call: CallDependency, user: PathId) -> UserDoc:
@@ -79,7 +83,7 @@ class ContactsController(Controller):
 
     @get("")
     async def list_contacts(
-        self, call: CallDependency, cursor: Cursor = None, limit: Limit = 50
+        self, call: CallDependency, cursor: Cursor = "", limit: Limit = 50
     ) -> Page[ContactDoc]:
         """Contacts, and requests both ways."""
         after = call.after_id("contacts", cursor)
@@ -88,17 +92,17 @@ class ContactsController(Controller):
 
     @put("/{user:str}")
     async def add_contact(
-        self, call: CallDependency, user: PathId, client_id: IdempotencyKey = None
+        self, call: CallDependency, user: PathId, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """Ask someone to be a contact, or accept who asked."""
-        return await call.do(c.RequestContact(client_id=client_id, user=user))
+        return await call.do(c.RequestContact(client_id=client_id or None, user=user))
 
     @delete("/{user:str}", status_code=200)
     async def remove_contact(
-        self, call: CallDependency, user: PathId, client_id: IdempotencyKey = None
+        self, call: CallDependency, user: PathId, client_id: IdempotencyKey = ""
     ) -> Accepted:
         """End a contact, decline a request or withdraw one's own."""
-        return await call.do(c.RemoveContact(client_id=client_id, user=user))
+        return await call.do(c.RemoveContact(client_id=client_id or None, user=user))
 
 
 class ReportsController(Controller):
@@ -109,11 +113,11 @@ class ReportsController(Controller):
 
     @post("", status_code=201)
     async def create_report(
-        self, call: CallDependency, data: JSONBody[ReportBody], client_id: IdempotencyKey = None
+        self, call: CallDependency, data: JSONBody[ReportBody], client_id: IdempotencyKey = ""
     ) -> Response[Accepted]:
         """Report a person, or one message of theirs, to the moderators."""
         command = c.CreateReport(
-            client_id=client_id,
+            client_id=client_id or None,
             user=data.user,
             reason=data.reason,
             note=data.note,

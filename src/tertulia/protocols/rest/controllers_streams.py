@@ -13,7 +13,7 @@ from tertulia.protocols.rest.sse import open_stream
 from tertulia.protocols.rest.trail import MAX_ID
 
 LastEventId = Annotated[
-    str | None,
+    str,
     HeaderParameter(
         name="Last-Event-ID",
         max_length=MAX_ID,
@@ -29,7 +29,7 @@ class StreamsController(Controller):
     tags = ("Streams",)
 
     @get("", media_type="text/event-stream")
-    async def stream_events(self, call: CallDependency, last_event_id: LastEventId = None) -> ASGIApp:
+    async def stream_events(self, call: CallDependency, last_event_id: LastEventId = "") -> ASGIApp:
         """All events of one's conversations and of one's own log, as server-sent events.  Each `data` is a
         frame as on the WebSocket; the first one is `hello`, with the heads of all logs."""
         return open_stream(call, last_event_id)

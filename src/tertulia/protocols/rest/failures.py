@@ -56,7 +56,7 @@ def _validation(error: ValidationException) -> Refusal:
     if key == "data":
         return Refusal("malformed", "A JSON body is needed.")
     return Refusal(
-        "invalid", f"{first.get('message') or 'A parameter is missing or out of bounds'}.", field=key
+        "malformed", f"{first.get('message') or 'A parameter is missing or out of bounds'}.", field=key
     )
 
 

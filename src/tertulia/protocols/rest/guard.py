@@ -74,10 +74,13 @@ def make_guard(
             [value for name, value in scope["headers"] if name == b"x-forwarded-for"],
         )
         request_id = scope[REQUEST_ID]
+        given = frozenset(connection.query_params)
         if route.public:
             if route.rule:
                 _take(scope, limits, route, ("", client_key(address)))
-            scope[CONTEXT] = Visit(services=services, cursors=cursors, address=address, request_id=request_id)
+            scope[CONTEXT] = Visit(
+                services=services, cursors=cursors, address=address, request_id=request_id, given=given
+            )
         else:
             token = bearer(connection.headers.get("authorization"))
             if token is None:
@@ -89,6 +92,7 @@ def make_guard(
                 cursors=cursors,
                 address=address,
                 request_id=request_id,
+                given=given,
                 caller=caller,
                 expires_at_ms=expires_at,
             )

@@ -28,6 +28,7 @@ from tertulia.protocols.rest.answers import Page, ReadyDoc
 from tertulia.protocols.rest.context import provide_call, provide_visit
 from tertulia.protocols.rest.problems import Problem
 from tertulia.protocols.rest.routes import ROUTES, Route
+from tertulia.protocols.rest.sse import StreamEvent
 from tertulia.protocols.rest.strict import StrictBodies
 
 JSON: Final = "application/json"
@@ -72,11 +73,25 @@ _PLAIN: Final[dict[str, tuple[str, Schema]]] = {
     "metrics": ("text/plain", {"type": "string"}),
     "docs_page": ("text/html", {"type": "string"}),
     "docs_file": ("text/plain", {"type": "string"}),
-    "stream_events": ("text/event-stream", {"type": "string"}),
+    "stream_events": ("text/event-stream", {"$ref": "#/components/schemas/StreamEvent"}),
     "get_openapi": (JSON, {"$ref": "#/components/schemas/JsonObject"}),
     "get_asyncapi": (JSON, {"$ref": "#/components/schemas/JsonObject"}),
 }
 """Answers that no struct is behind."""
+
+_LEADS_TO: Final[dict[str, dict[str, str]]] = {
+    "get_me": {"user": "$response.body#/id"},
+    "create_conversation": {"conversation": "$response.body#/id"},
+    "create_topic": {"conversation": "$response.body#/id"},
+    "send_message": {"conversation": "$response.body#/conversation", "seq": "$response.body#/seq"},
+    "forward_message": {"conversation": "$response.body#/conversation", "seq": "$response.body#/seq"},
+    "create_invite": {
+        "conversation": "$request.path.conversation",
+        "invite": "$response.body#/created",
+    },
+    "schedule_message": {"schedule": "$response.body#/created"},
+}
+"""What an answer gives for the paths of other operations (OpenAPI links)."""
 
 _HEADERS: Final[dict[str, Schema]] = {
     "X-Request-Id": {"description": "Names the request in the server's log.", "schema": {"type": "string"}},
@@ -119,7 +134,8 @@ def refusals_of(route: Route, *, has_body: bool, has_parameters: bool, in_path: 
         (bool(route.rule), ("rate_limited", "unavailable")),
         (not route.public, ("unauthenticated", "token_expired")),
         (has_body, ("malformed", "invalid", "too_large", "unsupported")),
-        (has_parameters, ("invalid",)),
+        (has_parameters, ("malformed",)),
+        (has_parameters and route.rule != "", ("invalid",)),
         (in_path, ("not_found",)),
         (route.is_command, _OF_COMMANDS),
         (is_action, ("stale", "storage_full", "not_found")),
@@ -157,6 +173,7 @@ def document(controllers: Sequence[type[Controller]], title: str, version: str, 
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(
             route, handler, operation, wanted, refused
         )
+    _link(paths)
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
@@ -180,11 +197,31 @@ def document(controllers: Sequence[type[Controller]], title: str, version: str, 
     )
 
 
+def _link(paths: dict[str, Schema]) -> None:
+    """Say of every answer that makes something which operations it leads to: those that need nothing else,
+    and use what is newest in it."""
+    operations = [one for item in paths.values() for one in item.values()]
+    for maker in operations:
+        gives = _LEADS_TO.get(maker["operationId"], {})
+        newest = list(gives)[-1] if gives else ""
+        links: Schema = {}
+        for other in operations:
+            needs = {one["name"] for one in other.get("parameters", ()) if one["in"] == "path"}
+            if newest in needs and needs <= set(gives):
+                links[other["operationId"]] = {
+                    "operationId": other["operationId"],
+                    "parameters": {name: gives[name] for name in sorted(needs)},
+                }
+        for status, answer in maker["responses"].items():
+            if links and status in ("200", "201"):
+                answer["links"] = links
+
+
 class _Wanted:
     """The schemas of everything that handlers take and give."""
 
     def __init__(self, pairs: Iterable[tuple[Route, HTTPRouteHandler]]) -> None:
-        types: dict[str, Any] = {"problem": Problem, "ready": ReadyDoc, "events": EventPage}
+        types: dict[str, Any] = {"problem": Problem, "ready": ReadyDoc, "stream": StreamEvent}
         for route, handler in pairs:
             body = handler.parsed_data_field
             if body is not None:
@@ -271,7 +308,8 @@ def _parameter(handler: HTTPRouteHandler, draft: Schema) -> Schema:
         schema.pop(name, None)
     if isinstance(schema.get("type"), list):
         schema["type"] = next(one for one in schema["type"] if one != "null")
-    if schema.get("default", "") is None:
+    if not schema.get("default", True):
+        # Stands for a parameter that was not given.
         del schema["default"]
     for field in handler.parsed_fn_signature.parameters.values():
         bounds = field.kwarg_definition
