@@ -48,6 +48,16 @@ async def test_an_opening_lists_every_log_with_its_head() -> None:
     assert [head.log for head in await world.sync.heads([topic, "nothing", ana])] == [topic, ana]
 
 
+async def test_an_opening_leaves_out_topics_that_are_gone() -> None:
+    world = Rig()
+    await world.people("ana")
+    channel = await world.create_channel("ana")
+    kept, gone = await world.create_topic("ana", channel), await world.create_topic("ana", channel)
+    await world.conversations.delete(world.caller("ana"), c.DeleteConversation(conversation=gone))
+    opening = await world.sync.opening(world.caller("ana"))
+    assert {head.log for head in opening.heads} == {world.id("ana"), channel, kept}
+
+
 async def test_an_opening_says_whom_and_what_one_does_not_want_to_see() -> None:
     world = Rig()
     await world.people("ana", "bob", "eve")

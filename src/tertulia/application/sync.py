@@ -49,8 +49,9 @@ class Sync:
         heads = [head for head in await self._store.heads(rooms) if head is not None]
         for channel in [head.log for head in heads if head.kind == "channel"]:
             topics = await self._directory.scan(Conversation, (tenant, channel), index="parent")
-            if topics:
-                found = await self._store.heads([topic.id for topic in topics])
+            there = [topic.id for topic in topics if not topic.deleted_at]
+            if there:
+                found = await self._store.heads(there)
                 heads += [head for head in found if head is not None]
         document = await self._directory.get(Settings, tenant, user)
         privacy = settings_rules.read(document.document if document is not None else None).privacy

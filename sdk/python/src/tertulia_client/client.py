@@ -625,7 +625,10 @@ class Client:
                         docs += await every(partial(self.rest.conversations.topics, channel))
                     state.put_places(docs)
                 case "threads":
+                    before = state.thread_changes
                     state.put_threads(await every(self.rest.me.threads))
+                    if state.thread_changes != before:
+                        state.wants[want] = None
                 case "user":
                     self.people.pop(want.id, None)
                     state.put_user_seen(want.id)

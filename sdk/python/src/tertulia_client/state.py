@@ -116,6 +116,9 @@ class State:
         self.wants: dict[Want, None] = {}
         self.gone: list[str] = []
         """Conversations that were forgotten, for the owner to take note of and clear."""
+        self.thread_changes = 0
+        """Grows with everything that moves a thread: threads that were fetched across such a moment are
+        to be fetched again."""
         self._pending: dict[str, deque[Event]] = {}
         self._left: set[str] = set()
 
@@ -297,6 +300,7 @@ class State:
     def _cursor(self, moved: e.CursorMoved) -> None:
         room = self.rooms.get(moved.conversation)
         if moved.thread:
+            self.thread_changes += 1
             place = (moved.conversation, moved.thread)
             known = self.threads.get(place)
             if moved.user == self.me.id and moved.read and known is not None and moved.seq > known.read:
@@ -314,14 +318,19 @@ class State:
                 self.forget(room.id)
             case e.MemberRemoved(user=user) if user == self.me.id:
                 self.forget(room.id)
-            case e.MemberUpdated(user=user) if user == self.me.id:
+            case e.MemberUpdated(user=user):
                 self._inherit(room)
-                self._want_capabilities(room.id)
+                if user == self.me.id:
+                    self._want_capabilities(room.id)
             case e.MemberAdded() | e.MemberRemoved():
                 self._inherit(room)
             case e.ConversationUpdated() as change:
                 if change.who_may_send is not None or change.public is not None:
                     self._want_capabilities(room.id)
+                if change.history is not None:
+                    # What was said before one joined comes into sight, or goes out of it.
+                    room.pins = None
+                    self.wants[Want("messages", room.id)] = None
             case e.TopicCreated(topic=topic):
                 if room.role is not None and topic not in self.rooms:
                     self.wants[Want("conversation", topic)] = None
@@ -335,6 +344,8 @@ class State:
         for room in self.rooms.values():
             if room.parent == channel.id:
                 room.role, room.member_count = channel.role, channel.member_count
+                if room.members is not None:
+                    room.members = dict(channel.members) if channel.members is not None else None
 
     def _want_capabilities(self, conversation: str) -> None:
         """What one may do is the server's decision; it is fetched, never worked out here."""
@@ -344,6 +355,7 @@ class State:
 
     def _followed(self, room: Room, event: Event) -> None:
         """Who replies follows the thread, and so does the author of its root."""
+        self.thread_changes += 1
         place = (room.id, event.thread)
         known = self.threads.get(place)
         if event.user == self.me.id:
