@@ -27,7 +27,8 @@ URL = "http://localhost:8420"
 
 def shown(app: ChatApp) -> str:
     """All that stands on the screen."""
-    strips = app.screen._compositor.render_strips()
+    with app._context():
+        strips = app.screen._compositor.render_strips()
     return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
 

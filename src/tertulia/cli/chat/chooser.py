@@ -65,6 +65,8 @@ class Chooser(ModalScreen[str | None]):
         self._pause_s = pause_s
         self._nothing = nothing
         self._toggle = toggle
+        self._looking = False
+        self._chosen_early = False
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="window"):
@@ -84,6 +86,7 @@ class Chooser(ModalScreen[str | None]):
         self._look()
 
     def _look(self) -> None:
+        self._looking, self._chosen_early = True, False
         self.run_worker(self._fill(self.query_one(Input).value), exclusive=True, exit_on_error=False)
 
     async def _fill(self, query: str) -> None:
@@ -93,20 +96,27 @@ class Chooser(ModalScreen[str | None]):
         try:
             rows = await self._find(query)
         except REFUSALS as error:
+            self._looking = False
             note.update(clean_line(explain(error)))
             return
+        self._looking = False
         options = self.query_one(OptionList)
         options.clear_options()
         options.add_options([Option(row.text, id=row.id) for row in rows])
         if rows:
             options.highlighted = 0
         note.update("" if rows else self._nothing)
+        if rows and self._chosen_early:
+            self.dismiss(rows[0].id)
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
         options = self.query_one(OptionList)
-        if options.highlighted is not None:
+        if self._looking:
+            # What is listed answers to what was typed before; the first of what comes is meant.
+            self._chosen_early = True
+        elif options.highlighted is not None:
             self.dismiss(options.get_option_at_index(options.highlighted).id)
 
     @on(OptionList.OptionSelected)

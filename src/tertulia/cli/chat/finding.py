@@ -49,9 +49,12 @@ class Jump:
             rows.append(Row(line.id, text))
         if self._extras and bare:
             dim = Style(color=colours.dim)
-            rows.append(Row("search:" + bare, ink("⌕ search messages for ", dim).append(bare)))
-            if " " not in bare:
-                rows.append(Row("dm:" + bare, ink("● talk to ", dim).append(f"@{bare}")))
+            search = Row("search:" + bare, ink("⌕ search messages for ", dim).append(bare))
+            person = Row("dm:" + bare, ink("● talk to ", dim).append(f"@{bare}"))
+            if query.strip().startswith("@"):
+                rows += [person, search]
+            else:
+                rows += [search] if " " in bare else [search, person]
         return rows
 
 

@@ -60,6 +60,22 @@ def _presence(talk: Talk, peer: str) -> str:
     return "  ".join(words)
 
 
+def welcome(talk: Talk, colours: Colours) -> Text:
+    """What stands where no conversation is open."""
+    text = Text(justify="center")
+    if talk.state is None:
+        return text.append("one moment…", Style(color=colours.dim))
+    text.append("Nothing is open here." if talk.rooms else "No conversations yet.")
+    for key, what in (
+        ("Ctrl+K", "and a handle: talk to somebody"),
+        ("F4", "look through the channels"),
+        ("F1", "what else there is"),
+    ):
+        text.append(f"\n\n{key}", Style(color=colours.accent, bold=True))
+        text.append(f"  {what}", Style(color=colours.dim))
+    return text
+
+
 def typing_line(typists: list[str], colours: Colours) -> Text:
     """Who writes."""
     text = ink()

@@ -112,8 +112,8 @@ class MainScreen(Screen[None]):
         self._open_first()
         for pane in (self._pane, self._thread):
             if pane.place is None:
-                continue
-            if changed.everything or pane.place[0] in changed.rooms:
+                pane.redraw_edges()
+            elif changed.everything or pane.place[0] in changed.rooms:
                 pane.redraw()
             else:
                 pane.redraw_edges()

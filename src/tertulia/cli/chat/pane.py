@@ -15,7 +15,7 @@ from tertulia.cli.chat.composer import Choices, Composer
 from tertulia.cli.chat.contents import summary
 from tertulia.cli.chat.context import Context
 from tertulia.cli.chat.drawing import Key
-from tertulia.cli.chat.heading import context_line, heading, typing_line
+from tertulia.cli.chat.heading import context_line, heading, typing_line, welcome
 from tertulia.cli.chat.history import History
 from tertulia.cli.chat.ink import ink
 from tertulia.cli.chat.loading import load_receipts, load_until
@@ -60,12 +60,14 @@ class Pane(Vertical):
         self._choices = Choices()
         self._composer = Composer(self._choices, context.colours)
         self._head = Static(classes="head", markup=False)
+        self._empty = Static(classes="empty", markup=False)
         self._typing = Static(classes="typing", markup=False)
         self._below = Static(classes="below", markup=False)
         self._hint = Static(classes="hint", markup=False)
 
     def compose(self) -> ComposeResult:
         yield self._head
+        yield self._empty
         yield self._history
         yield self._below
         yield self._typing
@@ -165,6 +167,10 @@ class Pane(Vertical):
         """The head, the typing line and what the composing line is for."""
         talk, colours, place = self.context.talk, self.context.colours, self.place
         self._head.update(heading(talk, colours, place))
+        self._empty.display = place is None
+        self._history.display = place is not None
+        if place is None:
+            self._empty.update(welcome(talk, colours))
         self._typing.update(typing_line(talk.typists(place) if place else [], colours))
         target = self.editing or self.replying
         self._hint.display = target is not None

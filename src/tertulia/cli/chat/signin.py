@@ -15,7 +15,7 @@ from textual.widgets import Button, Input, Label, Static
 
 from tertulia.cli.chat.gateway import REFUSALS, Gateway, explain, server_address
 from tertulia.cli.chat.safe import clean_line
-from tertulia_client import Client
+from tertulia_client import ApiError, Client
 
 Mode = Literal["sign-in", "sign-up", "code", "forgot", "reset"]
 
@@ -179,6 +179,8 @@ class SignIn(Screen[Client]):
             client = await self._step(url)
         except REFUSALS as error:
             self._say(explain(error))
+            if isinstance(error, ApiError):
+                self._point_at(error.field)
         else:
             if client is not None:
                 self.dismiss(client)
@@ -186,6 +188,12 @@ class SignIn(Screen[Client]):
             self._busy = False
             if self.is_attached:
                 self.query_one("#go", Button).disabled = False
+
+    def _point_at(self, field: str | None) -> None:
+        """Go to the field that the server complains of."""
+        name = {"email": "address", "phone": "address"}.get(field or "", field or "")
+        if name in _FIELDS[self.mode]:
+            self.query_one(f"#{name}", Input).focus()
 
     async def _step(self, url: str) -> Client | None:
         value, gateway = self._value, self._gateway

@@ -73,11 +73,10 @@ class Storyline:
         for message in self.messages():
             while happened and happened[0].seq < message.seq:
                 yield from self._happened(happened.pop(0), pen, before)
-            yield from self._day(message.at, pen, before)
             if not line_drawn and self._is_new(message, room):
                 line_drawn = True
-                before.user = ""
-                yield pen.rule(Key("new"), "new", colour=pen.colours.bad)
+                yield self._new(message.at, pen, before)
+            yield from self._day(message.at, pen, before)
             if message.user == room.me and message.client_id:
                 own_ids.append(message.client_id)
             receipt = None
@@ -120,6 +119,14 @@ class Storyline:
             before.day = day
             before.user = ""
             yield pen.rule(Key("day", day.toordinal()), day_name(at, self._talk.now()))
+
+    def _new(self, at: int, pen: Pen, before: _Before) -> Block:
+        """The unread line; where a day begins as well, one line says both."""
+        words = "new"
+        if before.day != day_of(at):
+            words = f"{day_name(at, self._talk.now())} · new"
+        before.day, before.user = day_of(at), ""
+        return pen.rule(Key("new"), words, colour=pen.colours.bad)
 
     def _happened(self, event: Event, pen: Pen, before: _Before) -> Iterator[Block]:
         words = notice(event, self._talk.names.name)
@@ -177,7 +184,8 @@ class Storyline:
     ) -> Iterator[Block]:
         for pending in self._talk.pendings.of(self.place, seen):
             yield from self._day(pending.at, pen, before)
-            grouped = before.user == room.me and pending.reply_to is None
+            recent = pending.at - before.at < GROUP_MS
+            grouped = recent and before.user == room.me and pending.reply_to is None
             apart = spaced and bool(before.user)
             before.user, before.at = room.me, pending.at
             answered = self._answer(pending.reply_to, room) if pending.reply_to is not None else None
