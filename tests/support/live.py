@@ -132,7 +132,7 @@ class Live:
         self.serve = serve
         self.fast = fast
         self.settings = Settings(
-            **{"data": str(data), "port": 0, "rate_limits": False, "argon2_memory_kib": 8, **settings}
+            **{"data": str(data), "port": 0, "rate_limits": False, "argon2_memory_kib": 1024, **settings}
         )
         self.limits = limits or {}
         self.clock = clock or MovableClock()
