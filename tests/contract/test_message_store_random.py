@@ -20,6 +20,7 @@ from tertulia.domain.unit import (
     Committed,
     EpochIs,
     Expect,
+    Join,
     NewEvent,
     Put,
     Remove,
@@ -130,6 +131,7 @@ writes: st.SearchStrategy[Write] = st.one_of(
     st.builds(BumpEpoch, logs),
     st.builds(conversation, logs, history=st.sampled_from(["all", "joined"])),
     st.builds(member, logs, people, since=small),
+    st.builds(lambda log, name: Join(member(log, name).record), logs, people),  # type: ignore[arg-type]
     st.builds(block, people, people),
     st.builds(
         lambda name, log, seq: Put(Hidden(tenant=TENANT, user=name, conversation=log, seq=seq)),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 from msgspec.inspect import IntType, LiteralType, StrType, type_info
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 
 from tertulia.domain.errors import Refusal
 from tertulia.domain.records import (
@@ -23,7 +24,7 @@ from tertulia.domain.records import (
     User,
     Versioned,
 )
-from tertulia.domain.unit import Put, Remove, SetCursor
+from tertulia.domain.unit import BumpEpoch, Join, Put, Remove, SetCursor, Write
 from tests.contract.store_factory import Store
 from tests.contract.units import AT, TENANT, made, member, text, unit
 
@@ -33,7 +34,9 @@ def user(name: str, *, handle: str = "", external: str = "", tenant: str = TENAN
 
 
 async def put(store: Store, *records: Record) -> None:
-    await store.append(unit(writes=tuple(Put(record) for record in records)))
+    """Rows of one tenant after another's, each tenant's in one unit."""
+    for tenant, rows in itertools.groupby(records, lambda record: record.tenant):
+        await store.append(unit(tenant=tenant, writes=tuple(Put(row) for row in rows)))
 
 
 async def conflict(store: Store, *records: Record) -> str | None:
@@ -71,10 +74,61 @@ async def test_every_kind_of_row_comes_back_as_it_was_put(store: Store, record: 
     assert await store.scan(record, ()) == [row]
     await put(store, row)
     assert await store.get_versioned(record, *row.key()) == Versioned(record=row, version=2)
-    await store.append(unit(writes=(Remove(record, row.key()),)))
+    gone = unit(tenant=row.tenant, writes=(Remove(record, row.key()),))
+    await store.append(gone)
     assert await store.get(record, *row.key()) is None
     assert await store.count(record, ()) == 0
-    await store.append(unit(writes=(Remove(record, row.key()),)))
+    await store.append(gone)
+
+
+async def test_no_unit_touches_what_is_another_tenants(store: Store) -> None:
+    await store.append(unit(made("a"), writes=(Put(user("ann")), member("a", "ann"))))
+    theirs = Member(tenant=TENANT, conversation="a", user="eve", role="owner", joined_at=AT)
+    mine = replace(theirs, tenant="t2")
+    wrong: list[Write] = [
+        Put(user("eve")),
+        Put(theirs),
+        Join(theirs),
+        Join(mine),
+        Remove(User, (TENANT, "ann")),
+        SetCursor(log="a", user="eve", read=1),
+        BumpEpoch("a"),
+    ]
+    for write in wrong:
+        with pytest.raises(ValueError, match="another tenant"):
+            await store.append(unit(tenant="t2", writes=(write,)))
+    head = await store.head("a")
+    assert head is not None
+    assert head.epoch == 1
+    assert await store.count(User, ()) == await store.count(Member, ()) == 1
+
+
+async def test_a_membership_begins_with_the_unit_that_makes_it(store: Store) -> None:
+    def join(name: str, since: int = 7) -> Join:
+        return Join(
+            Member(tenant=TENANT, conversation="a", user=name, role="guest", joined_at=AT, since=since)
+        )
+
+    async def since(name: str) -> int:
+        row = await store.get(Member, TENANT, "a", name)
+        assert row is not None
+        return row.since
+
+    await store.append(unit(made("a"), text("a"), writes=(join("ann"),)))
+    assert await since("ann") == 0
+    # All at once: whatever was decided on, it counts what is there when the unit is taken.
+    units = [unit(text("a")), unit(made("b"), text("a"), text("b"), text("a"), writes=(join("bob"),))]
+    units += [unit(text("a")), unit(writes=(join("cid"),)), unit(text("a"))]
+    await asyncio.gather(*(store.append(each) for each in units))
+    assert (await since("bob"), await since("cid")) == (3, 6)
+    await store.append(unit(text("a"), writes=(join("bob"),)))
+    assert await since("bob") == 7
+    with pytest.raises(ValueError, match="no log"):
+        await store.append(
+            unit(
+                writes=(Join(Member(tenant=TENANT, conversation="x", user="y", role="guest", joined_at=AT)),)
+            )
+        )
 
 
 async def test_a_key_has_all_its_fields(store: Store) -> None:

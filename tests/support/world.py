@@ -44,7 +44,7 @@ from tertulia.domain.records import (
     User,
 )
 from tertulia.domain.settings import Privacy, SettingsDocument
-from tertulia.domain.unit import BumpEpoch, Committed, Head, NewEvent, Put, Remove, Unit, Write
+from tertulia.domain.unit import BumpEpoch, Committed, Head, NewEvent, Put, Remove, Unit, Write, write_tenant
 from tertulia.domain.views import MessageView
 from tertulia.domain.visibility import pair_of
 
@@ -141,9 +141,10 @@ class World:
     # --- people ----------------------------------------------------------------------------------
 
     async def write(self, *writes: Write) -> None:
-        """Write rows behind the handlers' back."""
+        """Write rows of one tenant behind the handlers' back."""
+        tenant = str(write_tenant(writes[0]) or TENANT)
         await self.store.append(
-            Unit(tenant=TENANT, actor="", at=self.clock.now_ms(), events=(), writes=writes)
+            Unit(tenant=tenant, actor="", at=self.clock.now_ms(), events=(), writes=writes)
         )
 
     async def set_tenant(self, **changes: Any) -> None:

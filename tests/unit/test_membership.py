@@ -837,6 +837,15 @@ async def test_the_events_tell_the_members(busy):
         assert row.since == 0 or events[row.since + 1].kind == "member.added"
 
 
+@pytest.mark.parametrize("steps", range(16, 32))
+async def test_what_is_said_while_someone_joins_is_before_their_time_or_after_it(busy, steps):
+    group = await busy.create_group("ana", history="joined")
+    added, said = await together(busy.add("ana", group, "bob"), later(steps, busy.say("ana", group)))
+    member = await busy.member(group, "bob")
+    assert member.since == added.seq - 1
+    assert await busy.unread(group, "bob") == int(said.seq > added.seq)
+
+
 @pytest.mark.parametrize("steps", range(40))
 async def test_what_was_read_before_a_removal_is_not_kept_after_it(busy, steps):
     """A standing that loads while the member is removed answers that one call at most."""

@@ -39,6 +39,7 @@ from tertulia.domain.unit import (
     EpochIs,
     Expect,
     Head,
+    Join,
     NewEvent,
     Put,
     Remove,
@@ -46,6 +47,8 @@ from tertulia.domain.unit import (
     Unit,
     VersionIs,
     bumped_logs,
+    write_log,
+    write_tenant,
 )
 from tertulia.domain.views import NOTHING, Fold, MessageView, current_content, fold, folded_seq
 from tertulia.ports.message_store import CommitListener, SearchHit, SearchQuery
@@ -240,10 +243,16 @@ class MemoryStore:
             if not (0 <= new.target <= last and 0 <= new.thread <= last):
                 raise ValueError(f"{new.kind} is about an event that {new.log} does not have")
         for write in unit.writes:
-            if not isinstance(write, SetCursor | BumpEpoch) or write.log in made:
+            if write_tenant(write) not in (None, unit.tenant):
+                raise ValueError("a row of another tenant")
+            name = write_log(write)
+            if not name or name in made:
                 continue
-            if draft.log(write.log) is None:
-                raise ValueError(f"there is no log {write.log}")
+            log = draft.log(name)
+            if log is None:
+                raise ValueError(f"there is no log {name}")
+            if log.tenant != unit.tenant:
+                raise ValueError(f"the log {name} is of another tenant")
 
     def _event(self, draft: _Draft, unit: Unit, new: NewEvent, client_id: str) -> Event:
         if new.creates is not None:
@@ -341,6 +350,10 @@ class MemoryStore:
             match write:
                 case Put():
                     draft.put(write.record)
+                case Join():
+                    log = write.record.conversation
+                    here = sum(new.log == log for new in unit.events)
+                    draft.put(replace(write.record, since=len(draft.own_log(log).events) - here))
                 case Remove():
                     draft.own_rows(write.record).pop(write.key, None)
                 case SetCursor():

@@ -228,7 +228,7 @@ class Conversations:
                 tenant=row.tenant, conversation=row.id, user=user, role=role, joined_at=row.created_at
             )
             body = e.MemberAdded(user=user, role=role, by="create")
-            (in_log, in_own), rows = joining(row, member, body, caller.user, 1 + len(roles))
+            (in_log, in_own), rows = joining(row, member, body, caller.user)
             added.append(in_log)
             told.append(in_own)
             writes += rows

@@ -158,18 +158,15 @@ class Membership:
         members = await self._directory.count(Member, (caller.tenant, conversation.id))
         if members >= tenant.max_members:
             raise rules.too_many_members(tenant.max_members)
-        (head,), _ = await self._directory.snapshot([conversation.id], ())
-        since = head.last_seq if head is not None else 0
         member = Member(
             tenant=caller.tenant,
             conversation=conversation.id,
             user=user,
             role=role,
             joined_at=self._clock.now_ms(),
-            since=since,
         )
         body = e.MemberAdded(user=user, role=role, by=by)
-        events, writes = joining(conversation, member, body, caller.user, since)
+        events, writes = joining(conversation, member, body, caller.user)
         rests = (*rests, VersionIs(Member, member.key(), 0))
         return Plan(events=events, expects=rests, writes=writes)
 

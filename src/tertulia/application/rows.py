@@ -35,7 +35,7 @@ from tertulia.domain.records import (
     User,
     Versioned,
 )
-from tertulia.domain.unit import Expect, NewEvent, Put, Remove, SetCursor, VersionIs, Write
+from tertulia.domain.unit import END, Expect, Join, NewEvent, Remove, SetCursor, VersionIs, Write
 from tertulia.domain.views import MessageView
 from tertulia.ports.message_store import Directory, MessageStore
 
@@ -125,18 +125,18 @@ def event_in(log: str, kind: str, body: Body, actor: str, *, bumps_epoch: bool =
 
 
 def joining(
-    conversation: Conversation, member: Member, added: MemberAdded, actor: str, read: int
+    conversation: Conversation, member: Member, added: MemberAdded, actor: str
 ) -> tuple[tuple[NewEvent, NewEvent], tuple[Write, Write]]:
-    """What makes someone a member: the event of the conversation, that of their own log, their row and
-    their cursor, which starts at `read`."""
+    """What makes someone a member who has read what is there: the event of the conversation, that of their
+    own log, their row and their cursor."""
     body = ConversationJoined(conversation=conversation.id, kind=conversation.kind, role=member.role)
     events = (
         event_in(conversation.id, "member.added", added, actor, bumps_epoch=True),
         event_in(member.user, "conversation.joined", body, actor),
     )
     return events, (
-        Put(member),
-        SetCursor(log=conversation.id, user=member.user, read=read, received=read),
+        Join(member),
+        SetCursor(log=conversation.id, user=member.user, read=END, received=END),
     )
 
 

@@ -277,8 +277,8 @@ class Conversation(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Member(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A user's membership.  `since` is the log's last seq before the join: with `history="joined"`
-    the member sees what follows it.  Preferences (`notify` …) are the member's own."""
+    """A user's membership.  `since` is the log's last seq before the join (set by the write `Join`): with
+    `history="joined"` the member sees what follows it.  Preferences (`notify` …) are the member's own."""
 
     table: ClassVar[str] = "member"
     key_fields: ClassVar[tuple[str, ...]] = ("tenant", "conversation", "user")

@@ -6,10 +6,12 @@ longer holds is refused alone; the rest of its batch goes on.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from tertulia.domain.events import Event, LogKind
-from tertulia.domain.records import Record
+from tertulia.domain.records import KeyPart, Member, Record
 
 
 class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -71,6 +73,13 @@ class Put(msgspec.Struct, frozen=True, gc=False):
     record: Record
 
 
+class Join(msgspec.Struct, frozen=True, gc=False):
+    """Insert or replace a membership that begins with this unit: the store sets its `since` to the last seq
+    that the conversation's log had before the unit, whatever was committed since that was decided."""
+
+    record: Member
+
+
 class Remove(msgspec.Struct, frozen=True, gc=False):
     """Remove a row; nothing happens when it is not there."""
 
@@ -95,7 +104,24 @@ class BumpEpoch(msgspec.Struct, frozen=True, gc=False):
     log: str
 
 
-Write = Put | Remove | SetCursor | BumpEpoch
+Write = Put | Join | Remove | SetCursor | BumpEpoch
+
+END: Final = 2**53
+"""Beyond every seq: `SetCursor` to it means the end of the log, this unit's events included."""
+
+
+def write_tenant(write: Write) -> KeyPart | None:
+    """Whose row a write changes; None where the log says it."""
+    if isinstance(write, SetCursor | BumpEpoch):
+        return None
+    return write.key[0] if isinstance(write, Remove) else write.record.tenant
+
+
+def write_log(write: Write) -> str:
+    """The log that has to be there for a write; "" for one that needs none."""
+    if isinstance(write, SetCursor | BumpEpoch):
+        return write.log
+    return write.record.conversation if isinstance(write, Join) else ""
 
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -25,13 +25,14 @@ from tertulia.adapters.sqlite.rows import RowCache, Slot
 from tertulia.adapters.sqlite.tables import TABLES, Table
 from tertulia.domain.errors import Refusal
 from tertulia.domain.events import Event
-from tertulia.domain.records import Cursor, Expiry, Key, Mention, Record
+from tertulia.domain.records import Cursor, Expiry, Key, Member, Mention, Record
 from tertulia.domain.unit import (
     BumpEpoch,
     Committed,
     CursorMoved,
     EpochIs,
     Expect,
+    Join,
     NewEvent,
     Put,
     Remove,
@@ -39,8 +40,9 @@ from tertulia.domain.unit import (
     Unit,
     VersionIs,
     ViewIs,
-    Write,
     bumped_logs,
+    write_log,
+    write_tenant,
 )
 from tertulia.domain.views import NOTHING, Fold, fold, folded_seq
 
@@ -113,7 +115,7 @@ class Batch:
         if unit.writes:
             self._rows.write_unique(unit.writes)
         events = self._number(unit, states)
-        moved = self._write_rest(unit.writes) if unit.writes else ()
+        moved = self._write_rest(unit) if unit.writes else ()
         committed = Committed(events, False, moved, self._bumped(unit))
         if unit.idem:
             self._known[unit.idem] = (unit.request, Committed(events, True))
@@ -189,10 +191,16 @@ class Batch:
                 raise WrongUnit(f"{new.kind} is about an event that {new.log} does not have")
             states.append(state)
         for write in unit.writes:
-            if type(write) is not SetCursor and type(write) is not BumpEpoch:
+            if write_tenant(write) not in (None, unit.tenant):
+                raise WrongUnit("a row of another tenant")
+            log = write_log(write)
+            if not log or (made is not None and log in made):
                 continue
-            if self._state(write.log) is None and (made is None or write.log not in made):
-                raise WrongUnit(f"there is no log {write.log}")
+            state = self._state(log)
+            if state is None:
+                raise WrongUnit(f"there is no log {log}")
+            if state.tenant != unit.tenant:
+                raise WrongUnit(f"the log {log} is of another tenant")
         return states
 
     # --- events ---------------------------------------------------------------------------------
@@ -413,9 +421,9 @@ class Batch:
             self._settle_own()
         return self._rows.slot(record, key)
 
-    def _write_rest(self, writes: Sequence[Write]) -> tuple[CursorMoved, ...]:
+    def _write_rest(self, unit: Unit) -> tuple[CursorMoved, ...]:
         moved: list[CursorMoved] = []
-        for write in writes:
+        for write in unit.writes:
             kind = type(write)
             if kind is SetCursor:
                 move = self._set_cursor(cast(SetCursor, write))
@@ -433,12 +441,22 @@ class Batch:
                     slot = self._slot(remove.record, remove.key)
                     if slot.record is not None:
                         slot.record, slot.version, slot.changed = None, 0, True
+            elif kind is Join:
+                self._join(cast(Join, write).record, unit)
             else:
                 state = self._state(cast(BumpEpoch, write).log)
                 assert state is not None
                 state.epoch += 1
                 self._touched[state.no] = state
         return tuple(moved)
+
+    def _join(self, member: Member, unit: Unit) -> None:
+        state = self._state(member.conversation)
+        assert state is not None
+        since = state.last_seq - sum(new.log == state.id for new in unit.events)
+        slot = self._slot(Member, member.key())
+        slot.record, slot.changed = replace(member, since=since), True
+        slot.version += 1
 
     # --- the transaction's end ------------------------------------------------------------------
 
