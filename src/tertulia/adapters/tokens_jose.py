@@ -8,6 +8,7 @@ token that names another is refused before any octet of it is signed or verified
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -120,7 +121,7 @@ class JoseAccessTokens:
         self._issuer = issuer
         self._audience = audience
         self._lifetime_s = lifetime_s
-        self._cache: OrderedDict[str, AccessClaims] = OrderedDict()
+        self._cache: OrderedDict[bytes, AccessClaims] = OrderedDict()
         self._cache_size = cache_size
 
     def issue(self, user_id: str, tenant_id: str, device_id: str) -> IssuedToken:
@@ -146,15 +147,16 @@ class JoseAccessTokens:
     def verify(self, token: str, *, tenant_id: str | None = None) -> AccessClaims:
         """See `AccessTokens.verify`."""
         now_ms = self._clock.now_ms()
-        claims = self._cache.get(token)
+        name = hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=20).digest()
+        claims = self._cache.get(name)
         if claims is None:
             claims = self._verify(token, now_ms)
-            self._remember(token, claims)
+            self._remember(name, claims)
         elif claims.expires_at * 1000 <= now_ms:
-            del self._cache[token]
+            del self._cache[name]
             raise TokenRefused("expired")
         else:
-            self._cache.move_to_end(token)
+            self._cache.move_to_end(name)
         if tenant_id is not None and claims.tenant_id != tenant_id:
             raise TokenRefused("other_tenant")
         return claims
@@ -165,12 +167,12 @@ class JoseAccessTokens:
         _check_signature(opened, self._verifiers)
         return access_claims(opened.payload, issuer=self._issuer, audience=self._audience, now_ms=now_ms)
 
-    def _remember(self, token: str, claims: AccessClaims) -> None:
+    def _remember(self, name: bytes, claims: AccessClaims) -> None:
         if self._cache_size < 1:
             return
         if len(self._cache) >= self._cache_size:
             self._cache.popitem(last=False)
-        self._cache[token] = claims
+        self._cache[name] = claims
 
 
 # --- customers' ----------------------------------------------------------------------------------

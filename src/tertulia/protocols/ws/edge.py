@@ -63,6 +63,15 @@ def one_connection_header(request: bytes) -> bytes:
     return b"\r\n".join((head, *upgrades, *kept))
 
 
+def _forget_request(http: Any, upgrade: Any) -> None:
+    """Let go of the request's headers and parser, which nobody reads any more: two kilobytes of each idle
+    session.  uvloop holds on to the protocol that a transport had first, and picows to the request."""
+    if http is not None:
+        http.scope, http.headers, http.parser = None, [], None
+    if upgrade is not None:
+        upgrade.headers.clear()
+
+
 def make_protocol(services: Services, path: str = "/v1/ws") -> type[asyncio.BaseProtocol]:
     """The class that uvicorn is given as `ws`."""
 
@@ -96,6 +105,7 @@ def make_protocol(services: Services, path: str = "/v1/ws") -> type[asyncio.Base
 
         def connection_made(self, transport: Any) -> None:
             self.connections.add(self)
+            self.before: Any = transport.get_protocol()
             super().connection_made(transport)
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -115,6 +125,8 @@ def make_protocol(services: Services, path: str = "/v1/ws") -> type[asyncio.Base
                 buffer[:count] = view[:count]
                 self.buffer_updated(count)
                 view = view[count:]
+            _forget_request(self.before, self.transport.request)
+            self.before = None
 
         def shutdown(self) -> None:
             """uvicorn stops: the hub has said so to the signed-in ones already."""
