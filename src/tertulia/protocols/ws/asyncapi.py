@@ -37,7 +37,7 @@ CLOSE_CODES: Final = """\
 | 4008 | replaced by another session | no |
 | 4029 | the server is full | yes, later |
 
-The reason of every close begins with `reconnect` or `stop`."""
+The reason begins with `reconnect` or `stop`, but where the frame reader itself refuses (1002, 1007, 1009)."""
 
 DESCRIPTION: Final = f"""\
 One JSON object a text frame, `type` first. Sign in with the first frame, or with an `Authorization: Bearer`
