@@ -40,6 +40,7 @@ from tertulia_client import events as e
 from tertulia_client.feed import Feed
 from tertulia_client.models import (
     Accepted,
+    BookmarkDoc,
     ConversationDoc,
     MeDoc,
     MemberDoc,
@@ -334,6 +335,19 @@ class FakeRest:
             ]
             return Page(items=sorted(docs, key=lambda doc: -doc.at))
 
+        async def pins(conversation: str, cursor: str | None = None) -> Page[MessageDoc]:
+            c.asked("pins", conversation)
+            docs = c.world.rooms[conversation].messages.values()
+            return Page(items=[doc for doc in docs if doc.pinned])
+
+        async def bookmarks(cursor: str | None = None) -> Page[BookmarkDoc]:
+            c.asked("bookmarks")
+            marks = [
+                BookmarkDoc(conversation=room, seq=seq, message=c.world.rooms[room].messages.get(seq))
+                for room, seq in c.world.bookmarks
+            ]
+            return Page(items=marks)
+
         async def forward(conversation: str, seq: int, to: str) -> Accepted:
             c.asked("forward", conversation, seq, to)
             return Accepted()
@@ -429,7 +443,14 @@ class FakeRest:
             c.asked("sign_out")
 
         self.messages = SimpleNamespace(
-            edit=edit, delete=delete, react=react, pin=pin, vote=vote, search=search, forward=forward
+            edit=edit,
+            delete=delete,
+            react=react,
+            pin=pin,
+            vote=vote,
+            search=search,
+            forward=forward,
+            pins=pins,
         )
         self.conversations = SimpleNamespace(
             members=members, receipts=receipts, channels=channels, join=join, leave=leave,
@@ -440,7 +461,7 @@ class FakeRest:
         self.people = SimpleNamespace(find=find, presence=presence)
         self.me = SimpleNamespace(
             set_draft=set_draft, add_bookmark=add_bookmark, remove_bookmark=remove_bookmark,
-            update_settings=update_settings,
+            update_settings=update_settings, bookmarks=bookmarks,
         )  # fmt: skip
         self.accounts = SimpleNamespace(sign_out=sign_out)
 

@@ -273,10 +273,10 @@ async def test_nothing_that_others_wrote_controls_the_terminal(tmp_path: Path) -
 async def test_markup_of_the_toolkit_is_only_text(tmp_path: Path) -> None:
     client = FakeClient()
     client.add_person("eve", "eve", "[red]Eve[/red]")
-    client.add_room("g", "group", "eve", name="[bold]G[/bold]")
+    client.add_room("g", "group", "eve", name="[@click=app.quit]G[/]")
     client.write("g", "eve", "[@click=app.quit]press[/] [link=x]y[/link]")
     async with sitting(tmp_path, client, room="g") as at:
-        for words in ("[red]Eve[/red]", "[bold]G[/bold]", "[@click=app.quit]press[/]"):
+        for words in ("[red]Eve[/red]", "Write to [@click=app.quit]G[/]", "[@click=app.quit]press[/]"):
             assert words in at.text
 
 
@@ -460,6 +460,25 @@ async def test_a_thread_opens_beside_and_takes_replies(at: Sitting, client: Fake
 async def test_copy_goes_to_the_clipboard(at: Sitting) -> None:
     await at.press("escape", "y")
     assert at.app.clipboard.startswith("@mira can you add the *changelog*")
+
+
+async def test_pinned_and_bookmarked_messages_are_found_again(at: Sitting, client: FakeClient) -> None:
+    await at.press("escape", "up", "p", "up", "b", "escape")
+    for command, words in (("/pins", "and schedule the newsletter"), ("/bookmarks", "I'll write the")):
+        at.main.open_room("d-ada")
+        if command == "/pins":
+            at.main.open_room("g-launch")
+        await at.settle()
+        await at.say(command)
+        assert words in at.text
+        await at.press("enter")
+        await at.settle()
+        assert at.main.pane.place == ("g-launch", 0)
+        selected = at.main.pane.history.selected
+        assert selected is not None
+        content = client.world.rooms["g-launch"].messages[selected.seq].content
+        assert isinstance(content, Text)
+        assert content.text.startswith(words)
 
 
 # --- getting around ----------------------------------------------------------------------------------

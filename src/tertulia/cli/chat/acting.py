@@ -57,6 +57,20 @@ class Acting:
                 if pressed in simple:
                     simple[pressed](message)
 
+    def click(self, pane: Pane, meta: dict[str, object]) -> None:
+        """A click on a reaction, a thread or an answered message."""
+        match meta:
+            case {"react": int(seq), "emoji": str(emoji)}:
+                message = pane.message(seq)
+                if message is not None:
+                    self.react(message, emoji)
+            case {"thread": int(seq)}:
+                self._open_thread(seq)
+            case {"jump": int(seq)}:
+                pane.jump(seq)
+            case _:
+                pass
+
     @property
     def _messages(self):
         return self._context.talk.client.rest.messages

@@ -29,6 +29,8 @@ class Desk(Protocol):
     def action_members(self) -> None: ...
     def action_channels(self) -> None: ...
     def search(self, words: str) -> None: ...
+    def show_pins(self) -> None: ...
+    def show_bookmarks(self) -> None: ...
     def action_help(self) -> None: ...
     def copy(self, words: str) -> None: ...
     async def sign_out(self) -> None: ...
@@ -65,6 +67,8 @@ class Commanding:
             "channels": self._channels,
             "search": self._search,
             "pin": self._pin,
+            "pins": self._pins,
+            "bookmarks": self._bookmarks,
             "mute": self._mute,
             "name": self._name,
             "about": self._about,
@@ -248,6 +252,12 @@ class Commanding:
 
     async def _search(self, pane: Pane, conversation: str, argument: str) -> None:
         self._desk.search(argument)
+
+    async def _pins(self, pane: Pane, conversation: str, argument: str) -> None:
+        self._desk.show_pins()
+
+    async def _bookmarks(self, pane: Pane, conversation: str, argument: str) -> None:
+        self._desk.show_bookmarks()
 
     async def _pin(self, pane: Pane, conversation: str, argument: str) -> None:
         room = self._context.talk.rooms.get(conversation)

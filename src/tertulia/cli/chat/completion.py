@@ -61,6 +61,7 @@ def complete(before: str, people: Iterable[Candidate], channels: Iterable[str]) 
 
 def _commands(typed: str) -> list[Choice]:
     fitting = [command for command in slash.TABLE if command.name.startswith(typed)]
+    fitting.sort(key=lambda command: bool(typed) and command.name != typed)
     fitting += [c for c in slash.TABLE if typed and typed in c.name and c not in fitting]
     return [
         Choice(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from rich.style import Style
 from rich.text import Text
@@ -84,26 +84,7 @@ class Search:
             query, conversation=self._here if self.only_here else None, limit=SEARCH_LIMIT
         )
         self.found = {doc.id: doc for doc in page.items}
-        return [Row(doc.id, self._row(doc, query)) for doc in page.items]
-
-    def _row(self, doc: MessageDoc, query: str) -> Text:
-        colours, talk = self._context.colours, self._context.talk
-        text = ink()
-        author = "You" if doc.user == talk.me else talk.names.name(doc.user)
-        colour = colours.accent if doc.user == talk.me else colours.person(doc.user)
-        text.append(author, Style(color=colour, bold=True))
-        text.append(f"  {talk.title(doc.conversation)}", Style(color=colours.dim))
-        when = f"{day_name(doc.at, talk.now())} {clock(doc.at)}"
-        text.append(f"  {when}", Style(color=colours.faint)).append("\n")
-        begin = len(text)
-        words = excerpt(clean_line(clean(summary(doc.content))), query)
-        text.append(words, Style(color=colours.text))
-        for word in query.split():
-            at = words.casefold().find(word.casefold())
-            if at >= 0 and word:
-                style = Style(color=colours.accent, bold=True)
-                text.stylize(style, begin + at, begin + at + len(word))
-        return text
+        return [Row(doc.id, message_row(self._context, doc, query)) for doc in page.items]
 
 
 def excerpt(words: str, query: str, room: int = 90) -> str:
@@ -138,3 +119,44 @@ class Channels:
             text.append("  " + (clean_line(doc.description) or "—"), Style(color=colours.dim))
             rows.append(Row(doc.id, text))
         return rows
+
+
+class Kept:
+    """Messages of a list that was fetched at once (pinned, bookmarked), by their words."""
+
+    def __init__(self, context: Context, fetch: Callable[[], Awaitable[list[MessageDoc]]]) -> None:
+        self._context = context
+        self._fetch = fetch
+        self._docs: list[MessageDoc] | None = None
+        self.found: dict[str, MessageDoc] = {}
+
+    async def __call__(self, query: str) -> list[Row]:
+        if self._docs is None:
+            self._docs = sorted(await self._fetch(), key=lambda doc: -doc.at)
+            self.found = {doc.id: doc for doc in self._docs}
+        words = query.casefold().strip()
+        fitting = [doc for doc in self._docs if words in summary(doc.content).casefold()]
+        return [Row(doc.id, message_row(self._context, doc, query)) for doc in fitting[:SEARCH_LIMIT]]
+
+
+def message_row(context: Context, doc: MessageDoc, query: str) -> Text:
+    """A message in a list: who, where, when; and its words with those that were looked for."""
+    colours, talk = context.colours, context.talk
+    text = ink()
+    author = "You" if doc.user == talk.me else talk.names.name(doc.user)
+    colour = colours.accent if doc.user == talk.me else colours.person(doc.user)
+    text.append(author, Style(color=colour, bold=True))
+    where = talk.title(doc.conversation)
+    if where != author:
+        text.append(f"  {where}", Style(color=colours.dim))
+    when = f"{day_name(doc.at, talk.now())} {clock(doc.at)}"
+    text.append(f"  {when}", Style(color=colours.faint)).append("\n")
+    begin = len(text)
+    words = excerpt(clean_line(clean(summary(doc.content))), query)
+    text.append(words, Style(color=colours.text))
+    for word in query.split():
+        at = words.casefold().find(word.casefold())
+        if at >= 0 and word:
+            style = Style(color=colours.accent, bold=True)
+            text.stylize(style, begin + at, begin + at + len(word))
+    return text

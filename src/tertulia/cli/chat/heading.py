@@ -60,6 +60,18 @@ def _presence(talk: Talk, peer: str) -> str:
     return "  ".join(words)
 
 
+def invitation(talk: Talk, place: Place) -> str:
+    """What stands in an empty composing line."""
+    room = talk.rooms.get(place[0])
+    if room is None:
+        return ""
+    if not talk.may(room.id, "send"):
+        return (
+            "You look in from outside: Enter joins" if talk.may(room.id, "join") else "You cannot write here"
+        )
+    return "Reply in the thread" if place[1] else f"Write to {talk.title(room.id)}"
+
+
 def welcome(talk: Talk, colours: Colours) -> Text:
     """What stands where no conversation is open."""
     text = Text(justify="center")

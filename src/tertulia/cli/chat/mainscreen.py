@@ -186,9 +186,6 @@ class MainScreen(Screen[None]):
     def _draw_list(self) -> None:
         open_room = self._pane.place[0] if self._pane.place is not None else None
         self._list.show(overview(self.talk), self.context.colours, self.talk.now(), open_room)
-        self._draw_account()
-
-    def _draw_account(self) -> None:
         self._account.update(account_line(self.talk, self.context.colours, self._list.filter))
 
     def _draw_status(self) -> None:
@@ -328,6 +325,13 @@ class MainScreen(Screen[None]):
     def action_channels(self) -> None:
         self._windows.channels()
 
+    def show_pins(self) -> None:
+        if self._pane.place is not None:
+            self._windows.pins(self._pane.place[0])
+
+    def show_bookmarks(self) -> None:
+        self._windows.bookmarks()
+
     def show_message(self, conversation: str, thread: int | None, seq: int) -> None:
         """Open the place of a message, and the message in the middle of it."""
         if conversation not in self.talk.rooms:
@@ -372,7 +376,7 @@ class MainScreen(Screen[None]):
 
     @on(RoomList.Filtered)
     def _filtered(self) -> None:
-        self._draw_account()
+        self._account.update(account_line(self.talk, self.context.colours, self._list.filter))
 
     @on(Members.Chosen)
     def _member_chosen(self, event: Members.Chosen) -> None:
@@ -395,14 +399,4 @@ class MainScreen(Screen[None]):
     @on(History.Clicked)
     def _clicked(self, event: History.Clicked) -> None:
         pane = self._thread if event.history is self._thread.history else self._pane
-        match event.meta:
-            case {"react": int(seq), "emoji": str(emoji)}:
-                message = pane.message(seq)
-                if message is not None:
-                    self._acting.react(message, emoji)
-            case {"thread": int(seq)}:
-                self.open_thread(seq)
-            case {"jump": int(seq)}:
-                pane.jump(seq)
-            case _:
-                pass
+        self._acting.click(pane, event.meta)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rich.style import Style
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static, TextArea
 
@@ -15,7 +16,7 @@ from tertulia.cli.chat.composer import Choices, Composer
 from tertulia.cli.chat.contents import summary
 from tertulia.cli.chat.context import Context
 from tertulia.cli.chat.drawing import Key
-from tertulia.cli.chat.heading import context_line, heading, typing_line, welcome
+from tertulia.cli.chat.heading import context_line, heading, invitation, typing_line, welcome
 from tertulia.cli.chat.history import History
 from tertulia.cli.chat.ink import ink
 from tertulia.cli.chat.loading import load_receipts, load_until
@@ -103,6 +104,9 @@ class Pane(Vertical):
         self._fresh_below = 0
         self._composer.display = True
         self._composer.set_text(self.context.talk.draft(place))
+        state = self.context.talk.state
+        kept = state.drafts.get(place) if state is not None else None
+        self.replying = kept.reply_to if kept is not None else None
         self._history.show(self.storyline, self.reader(), self.context.colours)
         self.redraw()
         self.load()
@@ -185,20 +189,8 @@ class Pane(Vertical):
             words = "↓ latest" if not fresh else f"↓ {fresh} new message{'s' if fresh != 1 else ''}"
             self._below.update(ink(f" {words} ", Style(color=colours.accent, bold=bool(fresh))))
         if place is not None:
-            may = talk.may(place[0], "send")
-            self._composer.placeholder = self._placeholder(may)
-
-    def _placeholder(self, may: bool) -> str:
-        talk = self.context.talk
-        assert self.place is not None
-        room = talk.rooms.get(self.place[0])
-        if room is None:
-            return ""
-        if not may and room.role is None:
-            return "You look in from outside: Enter joins" if "join" in room.own_capabilities else ""
-        if not may:
-            return "You cannot write here"
-        return "Reply in the thread" if self.place[1] else f"Write to {talk.title(self.place[0])}"
+            # As content: a plain text would be read for the toolkit's own markup.
+            self._composer.placeholder = Content(invitation(talk, place))
 
     def incoming(self) -> None:
         """Somebody's message came in here."""
@@ -396,6 +388,6 @@ class Pane(Vertical):
                 self.context.talk.touch(self.place[0])
         self.redraw_edges()
 
-    def on_click(self, event: object) -> None:
-        if getattr(event, "widget", None) is self._below:
+    def on_click(self, event: events.Click) -> None:
+        if event.widget is self._below:
             self._history.action_latest()

@@ -33,6 +33,8 @@ TABLE: Final[tuple[Slash, ...]] = (
     Slash("members", "", "show who is here"),
     Slash("channels", "", "look through the channels"),
     Slash("search", "WORDS", "search messages"),
+    Slash("pins", "", "what is pinned here"),
+    Slash("bookmarks", "", "what you have bookmarked"),
     Slash("pin", "", "pin this conversation in the list, or unpin it"),
     Slash("mute", "[8h | 2d | off]", "be quiet about this conversation", "span"),
     Slash("name", "NAME", "rename this conversation"),

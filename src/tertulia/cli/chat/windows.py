@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from textual.app import App
@@ -9,8 +10,10 @@ from textual.app import App
 from tertulia.cli.chat.chooser import Chooser
 from tertulia.cli.chat.commanding import Commanding
 from tertulia.cli.chat.context import Context
-from tertulia.cli.chat.finding import Channels, Jump, Search
+from tertulia.cli.chat.finding import Channels, Jump, Kept, Search
 from tertulia.cli.chat.overview import overview
+from tertulia_client.http import every
+from tertulia_client.models import MessageDoc
 
 PAUSE_S = 0.2
 
@@ -62,6 +65,34 @@ class Windows:
             find.title, find, placeholder="words", query=words, pause_s=PAUSE_S, toggle=find.toggle
         )
         self._app.push_screen(window, chosen)
+
+    def pins(self, conversation: str) -> None:
+        """What is pinned in a conversation."""
+
+        async def fetch() -> list[MessageDoc]:
+            rest = self._context.talk.client.rest
+            return await every(lambda cursor: rest.messages.pins(conversation, cursor))
+
+        self._kept("Pinned here", fetch, "nothing is pinned: p pins a selected message")
+
+    def bookmarks(self) -> None:
+        """What one has bookmarked, anywhere."""
+
+        async def fetch() -> list[MessageDoc]:
+            marks = await every(self._context.talk.client.rest.me.bookmarks)
+            return [mark.message for mark in marks if mark.message is not None]
+
+        self._kept("Bookmarks", fetch, "no bookmarks: b marks a selected message")
+
+    def _kept(self, title: str, fetch: Callable[[], Awaitable[list[MessageDoc]]], nothing: str) -> None:
+        find = Kept(self._context, fetch)
+
+        def chosen(message: str | None) -> None:
+            doc = find.found.get(message or "")
+            if doc is not None:
+                self._opener.show_message(doc.conversation, doc.thread, doc.seq)
+
+        self._app.push_screen(Chooser(title, find, placeholder="words", nothing=nothing), chosen)
 
     def channels(self) -> None:
         """The public channels; the one that is chosen is joined."""
