@@ -152,7 +152,7 @@ class ListQueries:
             raise Refusal("invalid", "Give one of `handle`, `email` and `phone`.")
         try:
             if handle is not None:
-                found = await self._profiles.by_handle(caller, handle)
+                found = await self._profiles.by_handle(caller, handle.removeprefix("@"))
             elif email is not None:
                 found = await self._profiles.by_email(caller, email)
             else:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import structlog
 from litestar import Controller, Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler
-from litestar.routes import HTTPRoute
 
 from tertulia.domain.errors import Refusal
 from tertulia.protocols.rest.address import ClientAddresses
@@ -36,9 +33,10 @@ from tertulia.protocols.rest.controllers_streams import StreamsController
 from tertulia.protocols.rest.cursors import Cursors
 from tertulia.protocols.rest.failures import on_exception, on_http_exception, on_refusal
 from tertulia.protocols.rest.guard import ROUTE, make_guard
+from tertulia.protocols.rest.handlers import list_handlers
 from tertulia.protocols.rest.limits import Limits
 from tertulia.protocols.rest.openapi import document
-from tertulia.protocols.rest.routes import BY_KEY, ROUTES, Route
+from tertulia.protocols.rest.routes import ROUTES
 from tertulia.protocols.rest.services import RestServices
 from tertulia.protocols.rest.shell import App, Shell
 from tertulia.protocols.rest.strict import StrictBodies
@@ -95,11 +93,9 @@ def make_app(services: RestServices) -> App:
         # The framework would serve pages of its own; see `openapi`.
         openapi_config=None,
     )
-    listed = list_handlers(inner.routes)
-    for route, handler in listed:
+    for route, handler in list_handlers(inner.routes):
         handler.opt[ROUTE] = route
-        handler.operation_id = route.name
-    inner.state[OPENAPI] = document(CONTROLLERS, services.brand, services.version, listed)
+    inner.state[OPENAPI] = document(CONTROLLERS, services.brand, services.version)
     return Shell(
         cast(App, inner),
         clock=services.clock,
@@ -109,25 +105,3 @@ def make_app(services: RestServices) -> App:
         body_limit=services.body_limit,
         cors_origins=services.cors_origins,
     )
-
-
-def list_handlers(routes: Iterable[Any]) -> list[tuple[Route, HTTPRouteHandler]]:
-    """Every handler with its line of the table.  Raises ValueError when one is without the other."""
-    found: list[tuple[Route, HTTPRouteHandler]] = []
-    missing: list[str] = []
-    for one in routes:
-        if not isinstance(one, HTTPRoute):
-            continue
-        path = one.path_format
-        for method, (handler, _) in one.route_handler_map.items():
-            if method == "OPTIONS":
-                continue
-            route = BY_KEY.get((method, path))
-            if route is None:
-                missing.append(f"{method} {path}")
-            else:
-                found.append((route, handler))
-    idle = {route.key for route in ROUTES} - {route.key for route, _ in found}
-    if missing or idle:
-        raise ValueError(f"handlers that are not in the table: {missing}; lines without a handler: {idle}")
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, cast
 
 from litestar.connection import Request
@@ -10,10 +11,12 @@ from litestar.response import Response
 
 from tertulia.domain.errors import Code, Refusal
 from tertulia.protocols.rest import problems
+from tertulia.protocols.rest.guard import allowed
 from tertulia.protocols.rest.shell import CODE, REQUEST_ID
 
 _Request = Request[Any, Any, Any]
 
+_MISSING: Final = re.compile(r"Missing required \w+ parameter '(?P<name>[\w-]+)'")
 _BY_STATUS: Final[dict[int, tuple[Code, str]]] = {
     400: ("malformed", "The request cannot be read."),
     404: ("not_found", "There is nothing here."),
@@ -40,7 +43,7 @@ def on_http_exception(request: _Request, error: HTTPException) -> Response[bytes
     response = _answer(request, Refusal(code, detail), error.status_code)
     allow = (error.headers or {}).get("allow")
     if allow is not None:
-        response.headers["allow"] = allow
+        response.headers["allow"] = allowed(allow.split(", "))
     return response
 
 
@@ -50,14 +53,15 @@ def on_exception(request: _Request, error: Exception) -> Response[bytes]:
 
 
 def _validation(error: ValidationException) -> Refusal:
+    missing = _MISSING.match(error.detail)
+    if missing is not None:
+        return Refusal("malformed", "This parameter is missing.", field=missing["name"])
     found = cast(list[dict[str, str]], error.extra or [{}])
     first = found[0]
     key = first.get("key") or None
     if key == "data":
         return Refusal("malformed", "A JSON body is needed.")
-    return Refusal(
-        "malformed", f"{first.get('message') or 'A parameter is missing or out of bounds'}.", field=key
-    )
+    return Refusal("malformed", f"{first.get('message') or 'A parameter is out of bounds'}.", field=key)
 
 
 def _answer(request: _Request, refusal: Refusal, status: int) -> Response[bytes]:

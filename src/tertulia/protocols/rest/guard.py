@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, cast
 
 from litestar.connection import ASGIConnection
@@ -52,10 +52,18 @@ def check_body(connection: _Connection) -> None:
         raise Refusal("unsupported", "Send a body of the type application/json.")
 
 
+def allowed(methods: Iterable[str]) -> str:
+    """`Allow` for a resource that handlers have these methods of."""
+    names = {"OPTIONS", *methods}
+    if "GET" in names:
+        names.add("HEAD")
+    return ", ".join(sorted(names))
+
+
 def methods_of(connection: _Connection) -> str:
     """`Allow` for the path of a request (RFC 9110 §10.2.1)."""
     path = cast(dict[str, Any], connection.scope).get("path_template")
-    return ", ".join(sorted({"OPTIONS", *(route.method for route in ROUTES if route.path == path)}))
+    return allowed({route.method for route in ROUTES if route.path == path})
 
 
 def make_guard(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Final, Optional, get_args, get_origin
 
 import msgspec
@@ -26,12 +27,16 @@ from tertulia.protocols.common.schemas import EventUnion, Schema, describe
 from tertulia.protocols.rest import problems
 from tertulia.protocols.rest.answers import Page, ReadyDoc
 from tertulia.protocols.rest.context import provide_call, provide_visit
+from tertulia.protocols.rest.handlers import list_handlers
 from tertulia.protocols.rest.problems import Problem
 from tertulia.protocols.rest.routes import ROUTES, Route
 from tertulia.protocols.rest.sse import StreamEvent
 from tertulia.protocols.rest.strict import StrictBodies
 
 JSON: Final = "application/json"
+
+_THEIRS: Final = "/-/"
+"""Where the framework would serve its own pages; nobody ever asks this application for anything."""
 
 TAGS: Final = (
     ("Accounts", "Signing up and in, passwords."),
@@ -144,8 +149,11 @@ def refusals_of(route: Route, *, has_body: bool, has_parameters: bool, in_path: 
     return list(dict.fromkeys(code for holds, codes in kinds if holds for code in codes))
 
 
-def document(controllers: Sequence[type[Controller]], title: str, version: str, listed: Any) -> bytes:
-    """The document, as JSON.  `listed`: see `app.list_handlers`."""
+@lru_cache(maxsize=4)
+def document(controllers: tuple[type[Controller], ...], title: str, version: str) -> bytes:
+    """The document, as JSON.  It takes a while and depends on nothing else, so it is kept.
+
+    Raises ValueError as `list_handlers`."""
     app = Litestar(
         route_handlers=controllers,
         dependencies={
@@ -158,17 +166,18 @@ def document(controllers: Sequence[type[Controller]], title: str, version: str, 
             title=title,
             version=version,
             create_examples=False,
-            path="/-",
+            path=_THEIRS,
             operation_id_creator=lambda handler, _method, _path: handler.handler_name,
         ),
     )
     draft: Schema = app.openapi_schema.to_schema()
-    pairs: list[tuple[Route, HTTPRouteHandler]] = listed
+    # In the order of the table, which is the one to read.
+    ours = (one for one in app.routes if not f"{one.path}/".startswith(_THEIRS))
+    pairs = sorted(list_handlers(ours), key=lambda pair: ROUTES.index(pair[0]))
     wanted = _Wanted(pairs)
     refused: dict[str, Schema] = {}
     paths: dict[str, Schema] = {}
-    # In the order of the table, which is the one to read.
-    for route, handler in sorted(pairs, key=lambda pair: ROUTES.index(pair[0])):
+    for route, handler in pairs:
         operation = draft["paths"][route.path][route.method.lower()]
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(
             route, handler, operation, wanted, refused

@@ -23,6 +23,11 @@ FIELDS: Final = "tertulia.fields"
 CODE: Final = "tertulia.code"
 """Where the code of a refusal is left for the log."""
 
+ENDLESS: Final = frozenset({"/v1/events"})
+"""Answers that HEAD cannot wait for."""
+
+_LEFT_BEHIND: Final = (CODE, "path_template")
+
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -148,6 +153,8 @@ class _Exchange:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._asked = scope
+        """The scope as the application inside gets it."""
         self._headers = dict[bytes, bytes](scope["headers"])
         self._status = 0
         self._read = 0
@@ -160,6 +167,11 @@ class _Exchange:
                 await self._answer(204, self._preflight_headers(), b"")
             elif self._announced() > self._shell.body_limit:
                 await self._refuse(_too_large(self._shell.body_limit))
+            elif self._is_head():
+                # Answered as GET is, without the body (RFC 9110 §9.3.2); the server's scope stays as it is.
+                self._asked = {**self._scope, "method": "GET"}
+                await self._shell.pass_on(self._asked, self._bounded, self._sending)
+                self._scope.update({name: self._asked[name] for name in _LEFT_BEHIND if name in self._asked})
             else:
                 await self._shell.pass_on(self._scope, self._bounded, self._sending)
         except TooLarge:
@@ -171,6 +183,9 @@ class _Exchange:
             self._shell.answered(self._scope, self._status or 499, self._began)
 
     # --- the body in -------------------------------------------------------------------------------
+
+    def _is_head(self) -> bool:
+        return self._scope["method"] == "HEAD" and self._scope["path"] not in ENDLESS
 
     def _announced(self) -> int:
         text = self._headers.get(b"content-length", b"0")
@@ -209,13 +224,15 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._status = int(message["status"])
             message = {**message, "headers": self._with_ours(message.get("headers") or ())}
+        elif self._scope["method"] == "HEAD":
+            message = {**message, "body": b""}
         await self._send(message)
 
     def _with_ours(self, headers: Sequence[Header]) -> list[Header]:
         there = {name for name, _ in headers}
         ours: list[Header] = [
             (b"x-request-id", self._scope[REQUEST_ID].encode()),
-            *self._scope.get(FIELDS, ()),
+            *self._fields(),
             *SECURITY_HEADERS,
         ]
         if b"content-security-policy" not in there:
@@ -229,6 +246,9 @@ class _Exchange:
         if self._shell.has_origins():
             ours.append((b"vary", b"Origin"))
         return [*headers, *ours]
+
+    def _fields(self) -> Sequence[Header]:
+        return self._asked.get(FIELDS, ())
 
     async def _refuse(self, refusal: Refusal) -> None:
         self._scope[CODE] = refusal.code
@@ -246,7 +266,7 @@ class _Exchange:
         if body:
             headers = [*headers, (b"content-length", str(len(body)).encode())]
         await self._sending({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        await self._sending({"type": "http.response.body", "body": body})
 
 
 def _too_large(limit: int) -> Refusal:
