@@ -75,6 +75,12 @@ class Stage:
 
     # --- comparing -------------------------------------------------------------------------------
 
+    async def heads(self, name: str) -> dict[str, int]:
+        """Where the logs of this person stand."""
+        caller, sync = self.people[name].caller, self.live.program.sync
+        opening = await sync.opening(caller)
+        return {head.log: head.last_seq for head in await sync.heads(caller, list(opening.logs))}
+
     async def caught_up(self, name: str) -> None:
         """Wait until the client has every event that is there for it."""
         client = self.clients[name]
@@ -82,9 +88,7 @@ class Stage:
         await self.live.program.receipts.settled(person.caller, "")
         async with asyncio.timeout(10):
             while True:
-                opening = await self.live.program.sync.opening(person.caller)
-                heads = {head.log: head.last_seq for head in opening.heads}
-                if not client.state.wants and client.state.positions == heads:
+                if not client.state.wants and client.state.positions == await self.heads(name):
                     return
                 await asyncio.sleep(0.005)
 
@@ -94,12 +98,10 @@ class Stage:
             try:
                 await self.caught_up(name)
             except TimeoutError:
-                client = self.clients[name]
-                opening = await self.live.program.sync.opening(self.people[name].caller)
-                heads = {head.log: head.last_seq for head in opening.heads}
+                state = self.clients[name].state
                 raise AssertionError(
-                    f"{step}: {name} is not up to date: wants {dict(client.state.wants)}, "
-                    f"{client.state.positions} of {heads}"
+                    f"{step}: {name} is not up to date: wants {dict(state.wants)}, "
+                    f"{state.positions} of {await self.heads(name)}"
                 ) from None
             wrong: list[str] = []
             # Cursors are told by signals, a moment after the commit; the rest must agree at once.

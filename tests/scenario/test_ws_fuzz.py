@@ -268,20 +268,20 @@ async def test_garbage_from_a_seed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10, 15))
+@pytest.mark.parametrize("seed", range(10, 13))
 async def test_much_more_garbage(tmp_path: Path, seed: int) -> None:
     async with Live(tmp_path) as live, Chat(live) as chat:
-        await _fuzz(live, seed, 20_000, 1)
+        await _fuzz(live, seed, 8_000, 1)
         before = _memory()
         outcomes = Counter[str]()
         attacker = Attacker(live, await live.person("mallory"))
         mutations = Mutations(seed * 1000, "no such conversation")
-        for _ in range(5000):
+        for _ in range(3000):
             await attacker.send([mutations.frames() for _ in range(8)])
         outcomes += attacker.outcomes
         assert _memory() - before < 64 << 20
         live.check()
-        assert sum(outcomes.values()) > 5000
+        assert sum(outcomes.values()) > 3000
         assert chat.slowest < 3
 
 

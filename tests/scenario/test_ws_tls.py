@@ -177,11 +177,12 @@ async def test_a_slow_reader_over_tls(tmp_path: Path, tls: tuple[Path, Path, ssl
             most = max([most, *(one.backlog() for one in live.program.ws.connections)])
             if not live.program.hub.sessions_of(slow.id):
                 break
-        assert not live.program.hub.sessions_of(slow.id)
-        assert most < 3 * 65_536
+        closed = not live.program.hub.sessions_of(slow.id)
         for _ in range(300):
             if not live.program.ws.connections:
                 break
             await asyncio.sleep(0.01)
-        assert not live.program.ws.connections
         wire.abort()
+        assert closed
+        assert not live.program.ws.connections
+        assert most < 3 * 65_536
