@@ -29,6 +29,8 @@ async def test_the_oldest_of_each_lane_comes_first(outbox: Outbox) -> None:
         await outbox.put(lane, key, {"type": "message.send", "text": f"ü{key}"})
     assert [(e.lane, e.client_id) for e in await outbox.heads()] == [("c", "1"), ("d", "2")]
     assert (await outbox.heads())[0].command == {"type": "message.send", "text": "ü1"}
+    assert [e.client_id for e in await outbox.entries()] == ["1", "2", "3"]
+    assert [e.client_id for e in await outbox.entries(most=2)] == ["1", "2"]
     await outbox.remove("1")
     assert [e.client_id for e in await outbox.heads()] == ["2", "3"]
     assert await outbox.count() == 2

@@ -37,7 +37,7 @@ from tertulia_client.feed import (
 )
 from tertulia_client.http import ApiError, BadAnswer, SignedOut, Unreachable
 from tertulia_client.models import Accepted, TokensDoc
-from tertulia_client.outbox import OutboxFull, OutboxInUse, OutboxOfOther
+from tertulia_client.outbox import Entry, OutboxFull, OutboxInUse, OutboxOfOther
 from tertulia_client.rest import Rest
 from tertulia_client.rooms import Room
 from tertulia_client.sending import Sent
@@ -57,6 +57,7 @@ __all__ = [
     "CursorMoved",
     "Disconnected",
     "Encrypted",
+    "Entry",
     "Event",
     "Lagged",
     "Location",

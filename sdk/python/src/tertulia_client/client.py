@@ -40,7 +40,7 @@ from tertulia_client.http import ApiError, BadAnswer, Http, SignedOut, Tokens, U
 from tertulia_client.link import Ended, Link, WebSocketLink
 from tertulia_client.logs import Delivered, LogLost, Logs, Skipped
 from tertulia_client.models import Accepted, ConversationDoc, TokensDoc, UserDoc
-from tertulia_client.outbox import DiskOutbox, MemoryOutbox, Outbox
+from tertulia_client.outbox import DiskOutbox, Entry, MemoryOutbox, Outbox
 from tertulia_client.protocol import (
     CaughtUp,
     Hello,
@@ -280,6 +280,10 @@ class Client:
     async def unsent(self) -> int:
         """How many messages wait in the outbox."""
         return await self._outbox.count()
+
+    async def waiting(self) -> list[Entry]:
+        """What waits in the outbox, oldest first: of this run, and of earlier ones."""
+        return await self._outbox.entries()
 
     async def call(self, command: str, **fields: Any) -> Accepted:
         """Carry out a command at once over the connection, by its name on the wire (`reaction.add`).

@@ -58,6 +58,10 @@ class Outbox(Protocol):
         """The oldest entry of each lane, oldest first."""
         ...
 
+    async def entries(self, most: int = 1000) -> list[Entry]:
+        """All that waits, oldest first, at most `most`."""
+        ...
+
     async def failed(self, client_id: str) -> int:
         """A try did not bring an answer; returns how many have not."""
         ...
@@ -94,6 +98,9 @@ class MemoryOutbox:
         for entry in self._entries.values():
             first.setdefault(entry.lane, entry)
         return list(first.values())
+
+    async def entries(self, most: int = 1000) -> list[Entry]:
+        return list(self._entries.values())[:most]
 
     async def failed(self, client_id: str) -> int:
         entry = self._entries.get(client_id)
@@ -156,6 +163,9 @@ class DiskOutbox:
     async def heads(self) -> list[Entry]:
         return await self._run(self._heads)
 
+    async def entries(self, most: int = 1000) -> list[Entry]:
+        return await self._run(lambda: self._entries(most))
+
     async def failed(self, client_id: str) -> int:
         return await self._run(lambda: self._failed(client_id))
 
@@ -195,16 +205,11 @@ class DiskOutbox:
             f"SELECT {_COLUMNS} FROM entry "  # noqa: S608 - a constant
             "WHERE number IN (SELECT min(number) FROM entry GROUP BY lane) ORDER BY number"
         )
-        return [
-            Entry(
-                number=number,
-                lane=lane,
-                client_id=client_id,
-                command=msgspec.json.decode(command, type=dict[str, Any]),
-                attempts=attempts,
-            )
-            for number, lane, client_id, command, attempts in self._db.execute(sql)
-        ]
+        return [_entry(row) for row in self._db.execute(sql)]
+
+    def _entries(self, most: int) -> list[Entry]:
+        sql = f"SELECT {_COLUMNS} FROM entry ORDER BY number LIMIT ?"  # noqa: S608 - a constant
+        return [_entry(row) for row in self._db.execute(sql, (most,))]
 
     def _failed(self, client_id: str) -> int:
         sql = "UPDATE entry SET attempts = attempts + 1 WHERE client_id = ? RETURNING attempts"
@@ -213,6 +218,17 @@ class DiskOutbox:
 
     def _count(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM entry").fetchone()[0])
+
+
+def _entry(row: tuple[int, str, str, bytes, int]) -> Entry:
+    number, lane, client_id, command, attempts = row
+    return Entry(
+        number=number,
+        lane=lane,
+        client_id=client_id,
+        command=msgspec.json.decode(command, type=dict[str, Any]),
+        attempts=attempts,
+    )
 
 
 def _open(path: Path, account: str) -> sqlite3.Connection:
