@@ -18,6 +18,7 @@ from tertulia_client import (
     Content,
     CursorMoved,
     Disconnected,
+    Entry,
     Event,
     MessageDeleted,
     MessageNew,
@@ -240,6 +241,12 @@ class FakeClient:
 
     async def unsent(self) -> int:
         return len(self._waiting)
+
+    async def waiting(self) -> list[Entry]:
+        return [
+            Entry(number=at, lane=one["conversation"], client_id=one["client_id"], command=one)
+            for at, one in enumerate(self._waiting)
+        ]
 
     async def call(self, command: str, **fields: Any) -> Accepted:
         self.asked("call", command, fields)

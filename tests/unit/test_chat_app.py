@@ -308,6 +308,22 @@ async def test_what_is_written_offline_waits_and_is_sent_when_back(at: Sitting, 
     assert "up to date" in at.text
 
 
+async def test_what_waits_from_an_earlier_run_is_shown_and_sent(tmp_path: Path, client: FakeClient) -> None:
+    client.online = False
+    await client.send("g-launch", Text(text="of yesterday"))
+    client.connected = client._known = True
+    async with sitting(tmp_path, client) as at:
+        client._known = True
+        at.main.synchronised()
+        at.main.redraw()
+        await at.settle()
+        assert "of yesterday  ◷" in at.text
+        await client.go_online()
+        await at.settle()
+        assert "◷" not in at.text
+        assert "of yesterday" in at.text
+
+
 async def test_a_refused_message_stays_and_can_be_sent_again_or_dropped(
     at: Sitting, client: FakeClient
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tertulia_client import Content, OtherContent, SendRefused
+from tertulia_client import Content, Entry, OtherContent, SendRefused
 
 Place = tuple[str, int]
 """A conversation and the root of a thread in it; 0: the conversation itself."""
@@ -38,6 +38,12 @@ class Pendings:
 
     def put(self, pending: Pending) -> None:
         self._all[pending.client_id] = pending
+
+    def restore(self, entry: Entry, at: int) -> None:
+        """A message of an earlier run that still waits."""
+        kept = _of_command(entry.client_id, entry.command, at)
+        if kept is not None:
+            self._all.setdefault(entry.client_id, kept)
 
     def drop(self, client_id: str) -> Pending | None:
         return self._all.pop(client_id, None)

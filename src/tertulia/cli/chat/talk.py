@@ -75,6 +75,8 @@ class Talk:
 
     async def start(self) -> None:
         """Connect, and follow what happens."""
+        for entry in await self.client.waiting():
+            self.pendings.restore(entry, self.now())
         await self.client.connect(wait=False)
         self._tasks = [asyncio.ensure_future(work) for work in (self._follow(), self.names.run())]
         await self._count_unsent()
