@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tertulia.application.sync import OwnHead
 from tertulia.domain import commands as c
 from tertulia.domain import events as e
 from tertulia.domain.content import Poll, Text
 from tertulia.domain.errors import CODES, Refusal
 from tertulia.domain.signals import Signal
-from tertulia.domain.unit import Head
 from tertulia.protocols.common import frames
 from tertulia.protocols.common.frames import Truncated
 from tertulia.protocols.ws import codec
@@ -308,14 +308,17 @@ def test_truncated_uses_the_word_from() -> None:
     assert payload(codec.encode(frame)) == {"type": "truncated", "conversation": "c", "from": 3, "to": 900}
 
 
-def test_a_head_tells_no_more_than_where_the_log_stands() -> None:
-    head = Head(
+def test_a_head_tells_no_more_than_where_the_log_and_its_reader_stand() -> None:
+    head = OwnHead(
         log="c", kind="topic", tenant="acme", room="r", last_seq=5, message_count=3, all_count=0,
-        updated_at=9, epoch=4,
+        updated_at=9, epoch=4, read=2, received=4, unread=1,
     )  # fmt: skip
     assert msgspec.to_builtins(frames.head_doc(head)) == {
         "conversation": "c",
         "kind": "topic",
         "seq": 5,
         "updated_at": 9,
+        "read": 2,
+        "received": 4,
+        "unread": 1,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import pytest
@@ -14,6 +14,7 @@ from tertulia.domain import events as e
 from tertulia.domain.settings import Privacy, SettingsDocument
 from tertulia.domain.signals import Signal
 from tertulia.domain.unit import Committed
+from tertulia.domain.visibility import Floor
 from tertulia.sessions import hub as hub_module
 from tertulia.sessions.hub import Hub
 from tertulia.sessions.session import Session
@@ -96,12 +97,13 @@ class Rig:
         encoder: CountingEncoder | None = None,
         expires: int = 10**15,
         receipts: bool = True,
+        floors: dict[str, Floor] | None = None,
     ) -> Session:
         caller = Caller(tenant="acme", user=user, device=device, session=f"s{next(_ids)}")
         session = Session(caller, encoder or self.encoder, FakeSink(), expires)
         session.congested = not self.defaults
         self.hub.attach(session)
-        self.hub.follow(session, rooms, frozenset(blocked), receipts=receipts)
+        self.hub.follow(session, rooms, frozenset(blocked), floors or {}, receipts=receipts)
         return session
 
     def event(self, log: str, kind: str = "message.new", actor: str = "ana", **fields: Any) -> e.Event:
@@ -125,7 +127,21 @@ class Rig:
         )
 
     def commit(self, *events: e.Event) -> None:
-        self.hub.on_commit([Committed(events)])
+        bumped = tuple({one.log for one in events if one.kind in ("member.added", "conversation.updated")})
+        self.hub.on_commit([Committed(events, bumped=bumped)])
+
+    def turn(self, history: Literal["all", "joined"]) -> None:
+        """Change what members see of the time before they joined."""
+        self.say(kind="conversation.updated", body=e.ConversationUpdated(history=history))
+
+    def join(self, user: str, history: Literal["all", "joined"] = "joined") -> None:
+        """Someone joins the group, as the commands do it."""
+        added = e.MemberAdded(user=user, role="member")
+        joined = e.ConversationJoined(conversation=GROUP, kind="group", history=history)
+        self.commit(
+            self.event(GROUP, "member.added", actor=user, body=added),
+            self.event(user, "conversation.joined", actor=user, log_kind="personal", body=joined),
+        )
 
     def personal(self, user: str, kind: str, body: e.Body) -> None:
         self.commit(self.event(user, kind, actor=user, log_kind="personal", body=body))
@@ -308,19 +324,94 @@ async def test_a_topic_is_told_in_the_room_of_its_channel() -> None:
 
 async def test_a_session_that_is_gone_leaves_nothing_behind() -> None:
     rig = Rig()
-    session = rig.session("bob", GROUP, blocked=("ana",))
+    session = rig.session("bob", GROUP, blocked=("ana",), floors={GROUP: Floor(1, applies=True)})
+    opening = Session(Caller(tenant="acme", user="eve", device="x", session="y"), rig.encoder, FakeSink(), 1)
+    rig.hub.attach(opening)
+    rig.turn("all")
     rig.say()
+    rig.hub.detach(opening)
     rig.hub.detach(session)
     rig.hub.detach(session)
     rig.hub.flush()
+    floors = rig.hub._floors
+    assert floors._logs == floors._turned == {}
+    assert floors._opening == set()
     assert sink(session).writes == []
     assert rig.hub._rooms == rig.hub._by_user == rig.hub._hiders == rig.hub.sessions == {}
     assert rig.hub.by_id(session.id) is None
     assert rig.hub.sessions_of("bob") == ()
     rig.hub.send(session, b"late")
-    rig.hub.follow(session, ("more",), frozenset(("dora",)))
+    rig.hub.follow(session, ("more",), frozenset(("dora",)), {GROUP: Floor(1, applies=True)})
     rig.hub.flush()
     assert rig.hub._rooms == rig.hub._hiders == {}
+
+
+# --- what was before one's time ------------------------------------------------------------------------
+
+
+async def test_what_is_about_messages_from_before_ones_time_is_void() -> None:
+    rig = Rig()
+    new = rig.session("bob", GROUP, floors={GROUP: Floor(2, applies=True)})
+    newer = rig.session("carl", GROUP, floors={GROUP: Floor(3, applies=True)})
+    old = rig.session("dora", GROUP)
+    for target in (1, 2, 3, 4):
+        rig.say(kind="message.updated", target=target)
+    rig.say("other-group", room=GROUP, kind="message.updated", target=1)
+    assert rig.told(old) == "".join(f"<a group:{n}>" for n in (1, 2, 3, 4)) + "<a other-group:1>"
+    assert rig.told(new) == ("<a void group:1><a void group:2><a group:3><a group:4><a other-group:1>")
+    assert rig.told(newer).count("void") == 3
+    rig.say(kind="reaction.new", target=2)
+    rig.say(kind="message.new")
+    assert rig.told(new) == "<a void group:5><a group:6>"
+
+
+async def test_whoever_joins_while_connected_sees_what_comes_after_it() -> None:
+    rig = Rig()
+    session = rig.session("bob")
+    other = rig.session("ana", GROUP)
+    rig.say()
+    rig.join("bob")
+    rig.say(kind="message.updated", target=1)
+    rig.say(kind="message.updated", target=2)
+    assert rig.told(session).replace("<a bob:1>", "") == "<a group:2><a void group:3><a group:4>"
+    assert "void" not in rig.told(other)
+    # Again later, that time begins anew.
+    rig.personal("bob", "conversation.left", e.ConversationLeft(conversation=GROUP))
+    rig.join("bob")
+    rig.told(session)
+    rig.say(kind="message.updated", target=4)
+    assert rig.told(session) == "<a void group:6>"
+
+
+async def test_where_the_whole_history_is_shown_nothing_is_void() -> None:
+    rig = Rig()
+    early = rig.session("bob", GROUP, floors={GROUP: Floor(9, applies=False)})
+    late = rig.session("carl")
+    rig.say()
+    rig.join("carl", history="all")
+    rig.say(kind="message.updated", target=1)
+    assert "void" not in rig.told(early) + rig.told(late)
+    rig.turn("joined")
+    rig.say(kind="message.updated", target=1)
+    assert rig.told(early).endswith("<a void group:5>")
+    assert rig.told(late).endswith("<a void group:5>")
+    rig.turn("all")
+    rig.say(kind="message.updated", target=1)
+    assert "void" not in rig.told(early) + rig.told(late)
+
+
+@pytest.mark.parametrize("first", ["all", "joined"])
+async def test_a_history_that_turns_while_a_session_opens(first: Literal["all", "joined"]) -> None:
+    rig = Rig()
+    session = Session(
+        Caller(tenant="acme", user="bob", device="phone", session="new"), rig.encoder, FakeSink(), 10**15
+    )
+    rig.hub.attach(session)
+    rig.turn("all" if first == "joined" else "joined")
+    floors = {GROUP: Floor(5, applies=first == "joined")}
+    rig.hub.follow(session, ("bob", GROUP), frozenset(), floors)
+    rig.say(kind="message.updated", target=1)
+    assert rig.told(session) == ("<a group:2>" if first == "joined" else "<a void group:2>")
 
 
 # --- while a session opens -----------------------------------------------------------------------------
@@ -342,7 +433,7 @@ async def test_what_changes_while_the_rest_is_read_stays_changed(what: str) -> N
         "receipts": ("settings.updated", e.SettingsUpdated(settings=msgspec.Raw(document))),
     }
     rig.personal("bob", *bodies[what])
-    rig.hub.follow(session, ("bob", GROUP), frozenset(("eve",)), receipts=True)
+    rig.hub.follow(session, ("bob", GROUP), frozenset(("eve",)), {}, receipts=True)
     rooms = {
         "left": ("bob",),
         "joined": ("bob", "new", GROUP),

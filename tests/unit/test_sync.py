@@ -3,9 +3,15 @@ to see left blank."""
 
 from __future__ import annotations
 
+import msgspec
+
 from tertulia.application.sync import Sync
 from tertulia.domain import commands as c
+from tertulia.domain.content import Text
 from tertulia.domain.events import Event
+from tertulia.domain.records import Conversation
+from tertulia.domain.unit import Put, SetCursor
+from tertulia.domain.visibility import Floor
 from tests.support.world import World, refused
 
 
@@ -39,23 +45,65 @@ async def test_an_opening_lists_every_log_with_its_head() -> None:
     opening = await world.sync.opening(world.caller("ana"))
     assert opening.rooms[0] == ana
     assert set(opening.rooms) == {ana, group, channel, direct}
-    heads = {head.log: (head.kind, head.last_seq, head.room) for head in opening.heads}
-    assert set(heads) == {ana, group, channel, direct, topic}
-    assert heads[topic] == ("topic", 2, channel)
-    assert heads[ana][0] == "personal"
-    for log, (_, seq, _) in heads.items():
-        assert (await world.head(log)).last_seq == seq
-    assert [head.log for head in await world.sync.heads([topic, "nothing", ana])] == [topic, ana]
+    assert opening.logs == {**{room: room for room in opening.rooms}, topic: channel}
+    assert opening.floors == {}
+    heads = await world.sync.heads(world.caller("ana"), [*opening.logs, "nothing"])
+    assert [head.log for head in heads] == list(opening.logs)
+    assert {head.log: head.kind for head in heads} == {
+        ana: "personal", group: "group", channel: "channel", topic: "topic", direct: "direct"
+    }  # fmt: skip
+    for head in heads:
+        assert (await world.head(head.log)).last_seq == head.last_seq
 
 
-async def test_an_opening_leaves_out_topics_that_are_gone() -> None:
+async def test_a_head_says_how_far_its_reader_is() -> None:
+    world = Rig()
+    await world.people("ana", "bob")
+    group = await world.create_group("ana", "bob")
+    first = (await world.say("ana", group)).seq
+    await world.say("ana", group)
+    await world.write(SetCursor(log=group, user=world.id("bob"), read=first, received=first + 1))
+    (head,) = await world.sync.heads(world.caller("bob"), [group])
+    assert (head.last_seq, head.read, head.received, head.unread) == (first + 1, first, first + 1, 1)
+    (own,) = await world.sync.heads(world.caller("ana"), [group])
+    assert (own.read, own.unread) == (first + 1, 0)
+
+
+async def test_heads_of_another_tenant_are_not_there() -> None:
     world = Rig()
     await world.people("ana")
-    channel = await world.create_channel("ana")
-    kept, gone = await world.create_topic("ana", channel), await world.create_topic("ana", channel)
+    group = await world.create_group("ana")
+    stranger = msgspec.structs.replace(world.caller("ana"), tenant="other")
+    assert await world.sync.heads(stranger, [group, world.id("ana")]) == []
+
+
+async def test_an_opening_leaves_out_what_was_deleted() -> None:
+    world = Rig()
+    await world.people("ana", "bob")
+    channel = await world.create_channel("ana", "bob")
+    topic, gone = [await world.create_topic("ana", channel, name) for name in ("One", "Two")]
     await world.conversations.delete(world.caller("ana"), c.DeleteConversation(conversation=gone))
-    opening = await world.sync.opening(world.caller("ana"))
-    assert {head.log for head in opening.heads} == {world.id("ana"), channel, kept}
+    group = await world.create_group("ana", "bob")
+    row = await world.row(Conversation, group)
+    # As far as a deletion of a large group is while its members are still being told.
+    await world.write(Put(msgspec.structs.replace(row, deleted_at=1)))
+    opening = await world.sync.opening(world.caller("bob"))
+    assert set(opening.logs) == {world.id("bob"), channel, topic}
+    assert set(opening.rooms) == {world.id("bob"), channel}
+
+
+async def test_an_opening_says_where_ones_history_begins() -> None:
+    world = Rig()
+    await world.people("ana", "bob")
+    closed = await world.create_group("ana", history="joined")
+    opened = await world.create_group("ana", history="all")
+    from_the_start = await world.create_group("ana", "bob", history="joined")
+    for group in (closed, opened):
+        since = (await world.say("ana", group)).seq
+        await world.add("ana", group, "bob")
+    opening = await world.sync.opening(world.caller("bob"))
+    assert from_the_start in opening.rooms
+    assert opening.floors == {closed: Floor(since, applies=True), opened: Floor(since, applies=False)}
 
 
 async def test_an_opening_says_whom_and_what_one_does_not_want_to_see() -> None:
@@ -101,6 +149,24 @@ async def test_before_the_join_all_is_blank_where_history_begins_there() -> None
     await world.say("ana", open_group)
     await world.add("ana", open_group, "carl")
     assert await world.blank("carl", open_group) == []
+
+
+async def test_what_is_about_messages_from_before_the_join_is_blank_too() -> None:
+    world = Rig()
+    await world.people("ana", "bob")
+    group = await world.create_group("ana", history="joined")
+    old = (await world.say("ana", group)).seq
+    join = (await world.add("ana", group, "bob")).seq
+    new = (await world.say("ana", group)).seq
+    ana = world.caller("ana")
+    for seq in (old, new):
+        content = Text(text="other words")
+        await world.messages.edit(ana, c.EditMessage(conversation=group, seq=seq, content=content))
+        await world.messages.react(ana, c.AddReaction(conversation=group, seq=seq, emoji="x"))
+        await world.messages.delete(ana, c.DeleteMessage(conversation=group, seq=seq, everyone=True))
+    kinds = {event.seq: event.kind for event in await world.seen("bob", group) if event.body is not None}
+    assert list(kinds.values()) == ["member.added", "reaction.new", "message.deleted"]
+    assert min(kinds) == join
 
 
 async def test_in_a_direct_conversation_a_block_hides_nothing_that_was_said() -> None:

@@ -129,7 +129,12 @@ def joining(
 ) -> tuple[tuple[NewEvent, NewEvent], tuple[Write, Write]]:
     """What makes someone a member who has read what is there: the event of the conversation, that of their
     own log, their row and their cursor."""
-    body = ConversationJoined(conversation=conversation.id, kind=conversation.kind, role=member.role)
+    body = ConversationJoined(
+        conversation=conversation.id,
+        kind=conversation.kind,
+        role=member.role,
+        history=conversation.history,
+    )
     events = (
         event_in(conversation.id, "member.added", added, actor, bumps_epoch=True),
         event_in(member.user, "conversation.joined", body, actor),

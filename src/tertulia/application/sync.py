@@ -1,6 +1,8 @@
-"""What a device needs to be up to date: its logs' heads, and what follows the positions it holds."""
+"""What a device needs to be up to date: where its logs stand, and what follows the positions it holds."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -8,9 +10,9 @@ from tertulia.application.access import Access
 from tertulia.application.core import Caller
 from tertulia.domain import settings as settings_rules
 from tertulia.domain.events import Event
-from tertulia.domain.records import Block, Conversation, Hidden, Member, Settings
+from tertulia.domain.records import Block, Conversation, Cursor, Hidden, Key, Member, Record, Settings
 from tertulia.domain.unit import Head
-from tertulia.domain.visibility import hidden_by_block
+from tertulia.domain.visibility import Floor, beneath, hidden_by_block
 from tertulia.ports.message_store import Directory, MessageStore
 
 MAX_CONVERSATIONS = 10_000
@@ -18,15 +20,24 @@ MAX_HIDDEN = 100_000
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a device stands when it connects.
+    """What a device that connects is to be told of, and how.
 
-    `rooms` are the ids to follow (the personal one first), `heads` those of every log in them, topics
-    included."""
+    `rooms` are the ids to follow (the personal one first); `logs` all logs in them, topics included, each
+    with its room; `floors` where the caller's history begins in those that they joined later."""
 
     rooms: tuple[str, ...]
-    heads: tuple[Head, ...]
+    logs: Mapping[str, str]
+    floors: Mapping[str, Floor]
     blocked: frozenset[str]
     receipts: bool
+
+
+class OwnHead(Head, frozen=True, kw_only=True, gc=False):
+    """Where a log stands, and where its reader stands in it."""
+
+    read: int = 0
+    received: int = 0
+    unread: int = 0
 
 
 class Sync:
@@ -42,32 +53,45 @@ class Sync:
         return self._store.generation
 
     async def opening(self, caller: Caller) -> Opening:
-        """The caller's logs and how they are to be shown."""
+        """The caller's logs and how they are to be shown; those of deleted conversations left out."""
         tenant, user = caller.tenant, caller.user
         members = await self._directory.scan(Member, (tenant, user), index="user", limit=MAX_CONVERSATIONS)
-        rooms = (user, *(member.conversation for member in members))
-        heads = [head for head in await self._store.heads(rooms) if head is not None]
-        for channel in [head.log for head in heads if head.kind == "channel"]:
-            topics = await self._directory.scan(Conversation, (tenant, channel), index="parent")
-            there = [topic.id for topic in topics if not topic.deleted_at]
-            if there:
-                found = await self._store.heads(there)
-                heads += [head for head in found if head is not None]
-        document = await self._directory.get(Settings, tenant, user)
-        privacy = settings_rules.read(document.document if document is not None else None).privacy
+        wanted: list[tuple[type[Record], Key]] = [
+            (Conversation, (tenant, member.conversation)) for member in members
+        ]
+        _, found = await self._directory.snapshot((), [*wanted, (Settings, (tenant, user))])
+        *rows, document = [row.record if row is not None else None for row in found]
+        rooms, logs, floors = [user], {user: user}, dict[str, Floor]()
+        for member, row in zip(members, rows, strict=True):
+            if not isinstance(row, Conversation) or row.deleted_at:
+                continue
+            rooms.append(row.id)
+            logs[row.id] = row.id
+            if member.since:
+                floors[row.id] = Floor(member.since, row.history == "joined")
+            if row.kind == "channel":
+                topics = await self._directory.scan(Conversation, (tenant, row.id), index="parent")
+                logs.update((topic.id, row.id) for topic in topics if not topic.deleted_at)
+        settings = settings_rules.read(document.document if isinstance(document, Settings) else None)
         return Opening(
-            rooms=rooms,
-            heads=tuple(heads),
+            rooms=tuple(rooms),
+            logs=logs,
+            floors=floors,
             blocked=await self.blocked(caller),
-            receipts=privacy.read_receipts,
+            receipts=settings.privacy.read_receipts,
         )
 
-    async def heads(self, logs: list[str]) -> list[Head]:
+    async def heads(self, caller: Caller, logs: Sequence[str]) -> list[OwnHead]:
         """Where these logs of the caller stand now.  The commit listeners know of all that is below: whoever
         holds back live events while this is read has them all, and none comes again later."""
-        found = await self._store.heads(logs)
+        tenant, user = caller.tenant, caller.user
+        heads, rows = await self._directory.snapshot(logs, [(Cursor, (tenant, log, user, 0)) for log in logs])
         await self._store.settled()
-        return [head for head in found if head is not None]
+        return [
+            _own(head, row.record if row is not None else None)
+            for head, row in zip(heads, rows, strict=True)
+            if head is not None and head.tenant == tenant
+        ]
 
     async def blocked(self, caller: Caller) -> frozenset[str]:
         """Whom the caller blocked."""
@@ -99,9 +123,9 @@ class Sync:
         floor = standing.floor
         return [
             without_body(event)
-            if event.seq <= floor
+            if beneath(event, floor)
             or event.seq in hidden
-            or (event.kind == "message.updated" and (event.target in hidden or event.target <= floor))
+            or (event.kind == "message.updated" and event.target in hidden)
             or (event.actor in blocked and hidden_by_block(event))
             else event
             for event in events
@@ -111,3 +135,11 @@ class Sync:
 def without_body(event: Event) -> Event:
     """The position alone."""
     return msgspec.structs.replace(event, body=None)
+
+
+def _own(head: Head, cursor: Record | None) -> OwnHead:
+    fields = {name: getattr(head, name) for name in head.__struct_fields__}
+    if not isinstance(cursor, Cursor):
+        return OwnHead(**fields, unread=head.message_count)
+    unread = head.message_count - cursor.ordinal
+    return OwnHead(**fields, read=cursor.read, received=cursor.received, unread=unread)

@@ -139,6 +139,7 @@ class ConversationJoined(Body, frozen=True, kw_only=True, omit_defaults=True):
     conversation: str
     kind: ConversationKind
     role: Role = "member"
+    history: Literal["all", "joined"] = "joined"
 
 
 class ConversationLeft(Body, frozen=True, kw_only=True, omit_defaults=True):

@@ -27,6 +27,20 @@ def hidden_by_block(event: Event) -> bool:
     return event.kind in _WORDS and event.log_kind != "direct"
 
 
+class Floor(msgspec.Struct, frozen=True):
+    """Where a member's time in a conversation begins: after `since`.  What was before is hidden from them
+    while `applies`, that is while the conversation's history is `joined`."""
+
+    since: int
+    applies: bool
+
+
+def beneath(event: Event, floor: int) -> bool:
+    """Whether a reader whose history begins after `floor` gets a void in an event's place: it is from before
+    their time, or is about what was (an edit would show its words, a reaction that it is there)."""
+    return event.seq <= floor or 0 < event.target <= floor
+
+
 class Relation(msgspec.Struct, frozen=True, kw_only=True):
     """How `viewer` and `owner` stand to each other.
 

@@ -60,9 +60,9 @@ class MessageStore(Protocol):
         Raises Refusal: `stale` (an Expect no longer holds, or the log that an event `creates` is there
         already: decide again), `client_id_reused`, `conflict` (a unique index; `field` names its last
         field), `storage_full`, `unavailable` (the queue is full or closing).  Raises ValueError for what
-        no decision should give: a log that is not there, a log or row of another tenant, a `target` or `thread`
-        that the log did not have before the unit, an `idem` without an event.  The errors come through
-        the awaitable; units are committed in the order of the calls.
+        no decision should give: a log that is not there, a log or row of another tenant, a `target` or
+        `thread` that the log did not have before the unit, an `idem` without an event.  The errors come
+        through the awaitable; units are committed in the order of the calls.
         """
         ...
 

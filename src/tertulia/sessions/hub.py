@@ -8,7 +8,7 @@ seq; it never costs the others more than that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tertulia.domain import settings as settings_rules
 from tertulia.domain.events import (
@@ -21,7 +21,8 @@ from tertulia.domain.events import (
 )
 from tertulia.domain.signals import Signal
 from tertulia.domain.unit import Committed
-from tertulia.domain.visibility import hidden_by_block
+from tertulia.domain.visibility import Floor, hidden_by_block
+from tertulia.sessions.floors import Floors
 from tertulia.sessions.session import Encoder, Session
 
 CLOSE_GOING_AWAY = 1001
@@ -74,6 +75,7 @@ class Hub:
         self._rooms: dict[str, Room] = {}
         self._by_user: dict[str, dict[Session, None]] = {}
         self._hiders: dict[str, set[Session]] = {}
+        self._floors = Floors()
         self._dirty: list[Session] = []
         self._busy: list[Group] = []
         self._holding: set[Session] = set()
@@ -93,15 +95,22 @@ class Hub:
         self._by_user.setdefault(user, {})[session] = None
         session.rooms = (user,)
         session.changed = set()
+        self._floors.opens(session)
         self._enter(session, user)
 
     def follow(
-        self, session: Session, rooms: Iterable[str], blocked: frozenset[str], *, receipts: bool = True
+        self,
+        session: Session,
+        rooms: Iterable[str],
+        blocked: frozenset[str],
+        floors: Mapping[str, Floor],
+        *,
+        receipts: bool = True,
     ) -> None:
-        """Follow these rooms as well, hiding what blocked users do there, and with `receipts` off how far
-        others have read.
+        """Follow these rooms as well, hiding what blocked users do there, what is about messages below the
+        `floors` (by log), and with `receipts` off how far others have read.
 
-        All three were read after `attach`, and what changed meanwhile stays as it is now."""
+        All of it was read after `attach`, and what changed meanwhile stays as it is now."""
         if session.closed:
             return
         changed, session.changed = session.changed, None
@@ -111,6 +120,10 @@ class Hub:
         for room in session.rooms:
             self._enter(session, room)
         self._hide(session, session.blocked | (blocked - since))
+        for log, floor in floors.items():
+            if log not in since:
+                self._floors.put(session, log, floor)
+        self._floors.opened(session)
         if RECEIPTS not in since:
             session.receipts = receipts
 
@@ -127,6 +140,7 @@ class Hub:
                 del self._by_user[session.caller.user]
         for room in session.rooms:
             self._exit(session, room)
+        self._floors.opened(session)
         session.rooms = ()
         self._hide(session, frozenset())
         session.closed = True
@@ -174,6 +188,7 @@ class Hub:
         group.sessions[session] = None
 
     def _exit(self, session: Session, room: str) -> None:
+        self._floors.drop(session, room)
         groups = self._rooms.get(room)
         group = groups.get(session.encoder) if groups is not None else None
         if groups is None or group is None:
@@ -202,7 +217,9 @@ class Hub:
             events = committed.events
             personal = [event for event in events if event.log_kind == "personal"]
             for event in personal:
-                self._before(event)
+                self._before(event, events)
+            if committed.bumped:
+                self._floors.turn(events)
             for event in events:
                 self._tell(event)
             for event in personal:
@@ -255,6 +272,8 @@ class Hub:
         if groups is None:
             return
         hiders = self._hiders.get(event.actor) if hidden_by_block(event) else None
+        if event.target and event.log in self._floors:
+            hiders = self._floors.above(event).union(hiders or ())
         count = 0
         for encoder, group in groups.items():
             data = encoder.event(event)
@@ -277,9 +296,16 @@ class Hub:
         self._spread(group)
         dirty = self._dirty
         full: list[Session] = []
+        void: bytes | None = None
         for session in group.sessions:
-            if session.held is not None or (hiders is not None and session in hiders):
-                if not self._tell_one(session, event, data, hiders):
+            if hiders is not None and session in hiders:
+                if void is None:
+                    void = group.encoder.void(event)
+                if not self._tell_one(session, event, void):
+                    full.append(session)
+                continue
+            if session.held is not None:
+                if not self._tell_one(session, event, data):
                     full.append(session)
                 continue
             out = session.out
@@ -289,10 +315,8 @@ class Hub:
         for session in full:
             self.close(session, CLOSE_TOO_SLOW, "reconnect: too much happened while resuming")
 
-    def _tell_one(self, session: Session, event: Event, data: bytes, hiders: set[Session] | None) -> bool:
+    def _tell_one(self, session: Session, event: Event, data: bytes) -> bool:
         """False when no more can wait for this session."""
-        if hiders is not None and session in hiders:
-            data = session.encoder.void(event)
         if session.held is None:
             self.send(session, data)
         elif len(session.held) >= HELD_MAX:
@@ -301,15 +325,22 @@ class Hub:
             session.held.append((event.log, event.seq, data))
         return True
 
-    def _before(self, event: Event) -> None:
-        if event.kind == "conversation.joined" and event.body is not None:
-            body = decode_body(event.kind, event.body)
-            assert isinstance(body, ConversationJoined)
-            for session in self._by_user.get(event.log, ()):
-                self._note(session, body.conversation)
-                if body.conversation not in session.rooms:
-                    session.rooms += (body.conversation,)
-                    self._enter(session, body.conversation)
+    def _before(self, event: Event, unit: Sequence[Event]) -> None:
+        sessions = self._by_user.get(event.log)
+        if sessions is None or event.kind != "conversation.joined" or event.body is None:
+            return
+        body = decode_body(event.kind, event.body)
+        assert isinstance(body, ConversationJoined)
+        room = body.conversation
+        # As the store does for `Join`: the time of a member begins with the unit.
+        since = next((other.seq for other in unit if other.log == room), 1) - 1
+        for session in sessions:
+            self._note(session, room)
+            if room not in session.rooms:
+                session.rooms += (room,)
+                self._enter(session, room)
+            if since:
+                self._floors.put(session, room, Floor(since, body.history == "joined"))
 
     def _after(self, event: Event) -> None:
         if event.body is None or event.kind not in _OF_SESSIONS:

@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from tertulia.application.sync import OwnHead
 from tertulia.domain.events import Event, LogKind
-from tertulia.domain.unit import Head
 
 
 class EventFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,10 +41,15 @@ class VoidFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
 
 
 class HeadDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a log stands, and the reader's own cursors in it: `unread` messages follow `read`."""
+
     conversation: str
     kind: LogKind
     seq: int
     updated_at: int
+    read: int
+    received: int
+    unread: int
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +119,14 @@ def event_frame(event: Event) -> EventFrame | VoidFrame:
     )
 
 
-def head_doc(head: Head) -> HeadDoc:
+def head_doc(head: OwnHead) -> HeadDoc:
     """A head as `hello` lists it."""
-    return HeadDoc(conversation=head.log, kind=head.kind, seq=head.last_seq, updated_at=head.updated_at)
+    return HeadDoc(
+        conversation=head.log,
+        kind=head.kind,
+        seq=head.last_seq,
+        updated_at=head.updated_at,
+        read=head.read,
+        received=head.received,
+        unread=head.unread,
+    )

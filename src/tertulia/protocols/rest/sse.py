@@ -16,10 +16,10 @@ import msgspec
 import structlog
 
 from tertulia.application.core import Caller
+from tertulia.application.sync import OwnHead
 from tertulia.domain.errors import Refusal
 from tertulia.domain.events import Event
 from tertulia.domain.signals import Signal
-from tertulia.domain.unit import Head
 from tertulia.protocols.common.frames import (
     Hello,
     Resumed,
@@ -33,6 +33,7 @@ from tertulia.protocols.rest.context import Call
 from tertulia.protocols.rest.services import RestServices
 from tertulia.protocols.rest.trail import Places, Trail, behind, read_id
 from tertulia.sessions.hub import CLOSE_GOING_AWAY
+from tertulia.sessions.opening import follow_all
 from tertulia.sessions.session import Session
 
 PROTOCOL: Final = "sse"
@@ -222,7 +223,7 @@ class Stream:
             if services.presence.closed(session.caller.user, session.id, services.clock.now_ms()):
                 asyncio.ensure_future(services.seen(session.caller))  # noqa: RUF006 - bounded by sessions
 
-    async def _run(self, heads: list[Head], receive: Any, send: Any) -> None:
+    async def _run(self, heads: list[OwnHead], receive: Any, send: Any) -> None:
         self._put(b"retry: %d\n\n" % RETRY_MS)
         self._writing = asyncio.ensure_future(self._write_out(send))
         leaving = asyncio.ensure_future(_until_gone(receive))
@@ -278,17 +279,11 @@ class Stream:
 
     # --- opening -------------------------------------------------------------------------------------
 
-    async def _opening(self) -> list[Head]:
+    async def _opening(self) -> list[OwnHead]:
         """Follow the rooms; where all logs stand, read after that.  Raises Refusal."""
-        services, session = self._services, self.session
-        opening = await services.sync.opening(session.caller)
-        services.hub.follow(session, opening.rooms, opening.blocked, receipts=opening.receipts)
-        # Read anew now that live events are held: nothing falls between the two.
-        logs = [head.log for head in opening.heads if head.room in session.rooms]
-        logs += [room for room in session.rooms if room not in opening.rooms]
-        return await services.sync.heads(logs)
+        return await follow_all(self._services.sync, self._services.hub, self.session)
 
-    async def _open(self, heads: list[Head]) -> None:
+    async def _open(self, heads: list[OwnHead]) -> None:
         services, session = self._services, self.session
         caller, generation = session.caller, services.sync.generation
         hello = _hello(services, caller, session.expires_at_ms, heads)
@@ -311,7 +306,7 @@ class Stream:
         services.hub.write(session)
         services.hub.release(session, {head.log: head.last_seq for head in heads})
 
-    async def _replay(self, places: Places, heads: list[Head]) -> None:
+    async def _replay(self, places: Places, heads: list[OwnHead]) -> None:
         held, missed = behind(places, heads)
         for head in missed:
             self._say(Truncated(conversation=head.log, from_=1, to=head.last_seq))
@@ -325,7 +320,7 @@ class Stream:
                 if refusal.code != "not_found":
                     raise
 
-    async def _replay_log(self, head: Head, seq: int) -> None:
+    async def _replay_log(self, head: OwnHead, seq: int) -> None:
         """What follows `seq` up to the head, no faster than the reader takes it."""
         if head.last_seq - seq > REPLAY:
             self._say(Truncated(conversation=head.log, from_=seq + 1, to=head.last_seq))
@@ -348,7 +343,7 @@ class Stream:
         self._services.hub.send(self.session, block(frame))
 
 
-def _hello(services: RestServices, caller: Caller, expires_at_ms: int, heads: list[Head]) -> Hello:
+def _hello(services: RestServices, caller: Caller, expires_at_ms: int, heads: list[OwnHead]) -> Hello:
     return Hello(
         session=caller.session,
         tenant=caller.tenant,

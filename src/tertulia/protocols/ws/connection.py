@@ -33,6 +33,7 @@ from tertulia.protocols.common.frames import head_doc
 from tertulia.protocols.ws import codec
 from tertulia.protocols.ws.codec import encode
 from tertulia.sessions.hub import CLOSE_TOO_SLOW, Hub
+from tertulia.sessions.opening import follow_all
 from tertulia.sessions.session import Session
 
 PROTOCOL = "websocket"
@@ -53,7 +54,7 @@ CLOSE_WAIT_S = 1.0
 """How long the other side has to agree to the end before it is cut off (RFC 6455 §7.1.1)."""
 
 UNSIGNED_BYTES = 65_536
-"""What may wait for a reader that has not signed in."""
+"""What may wait for a reader that has not signed in, and how far a replay goes ahead of its reader."""
 
 LIMITED_MAX = 256
 """Frames in a row that were beyond a limit, after which the connection ends."""
@@ -442,6 +443,9 @@ class Connection(WSListener):
         if self.transport is not None:
             # Straight to the socket: this runs once for each reader of each event.
             session.write = self.transport.underlying_transport.write
+            if self.transport.is_secure:
+                # Under TLS the loop would say only at 512 KiB that the reader does not keep up.
+                self.transport.underlying_transport.set_write_buffer_limits(high=UNSIGNED_BYTES)
             session.write_shared = partial(self.transport.send_reuse_external_bytearray, WSMsgType.TEXT)
             session.congested = self.room is not None
         self.session = session
@@ -461,12 +465,7 @@ class Connection(WSListener):
     async def _open(self, session: Session, frame: codec.SignIn) -> None:
         services = self.services
         caller = session.caller
-        opening = await services.sync.opening(caller)
-        services.hub.follow(session, opening.rooms, opening.blocked, receipts=opening.receipts)
-        # Read anew now that live events are held: nothing falls between the two.
-        logs = [head.log for head in opening.heads if head.room in session.rooms]
-        logs += [room for room in session.rooms if room not in opening.rooms]
-        heads = await services.sync.heads(logs)
+        heads = await follow_all(services.sync, services.hub, session)
         hello = codec.Hello(
             session=session.id,
             tenant=caller.tenant,
