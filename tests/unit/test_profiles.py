@@ -7,7 +7,7 @@ import pytest
 
 from tertulia.application.profiles import MAX_BATCH
 from tertulia.domain import commands as c
-from tertulia.domain.records import Conversation, Identity, LastSeen, User
+from tertulia.domain.records import Identity, LastSeen, User
 from tertulia.domain.unit import Put
 from tests.support.own import OwnWorld
 from tests.support.world import TENANT, refused
@@ -71,7 +71,7 @@ async def test_missing_off_blocking_people_and_those_elsewhere_look_alike(world)
     assert (await see(world, "bob", "ana")).id == world.id("ana")
 
 
-@pytest.mark.parametrize("closeness", ["stranger", "asked", "contact", "direct", "gone_direct"])
+@pytest.mark.parametrize("closeness", ["stranger", "asked", "contact", "direct"])
 @pytest.mark.parametrize("audience", ["everyone", "contacts", "nobody"])
 async def test_photo_and_last_seen_follow_the_owners_privacy(world, audience, closeness):
     await with_photo(world, "bob")
@@ -79,14 +79,11 @@ async def test_photo_and_last_seen_follow_the_owners_privacy(world, audience, cl
         await world.everyone.request_contact(world.caller("ana"), c.RequestContact(user=world.id("bob")))
     elif closeness == "contact":
         await world.befriend("ana", "bob")
-    elif closeness in ("direct", "gone_direct"):
-        direct = await world.direct("ana", "bob")
-        if closeness == "gone_direct":
-            row = await world.row(Conversation, direct)
-            await world.write(Put(msgspec.structs.replace(row, deleted_at=1)))
+    elif closeness == "direct":
+        # Anyone may open one.
+        await world.direct("ana", "bob")
     await world.privacy("bob", photo=audience, last_seen="nobody")
-    near = closeness in ("contact", "direct")
-    shown = audience == "everyone" or (audience == "contacts" and near)
+    shown = audience == "everyone" or (audience == "contacts" and closeness == "contact")
     ana, bob = world.caller("ana"), world.id("bob")
     assert (await see(world, "ana", "bob")).photo == ("p1" if shown else "")
     assert (await see(world, "ana", "bob")).status == "here"

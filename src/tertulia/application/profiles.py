@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -25,14 +25,13 @@ from tertulia.domain.records import (
     User,
     Versioned,
 )
-from tertulia.domain.settings import Audience, SettingsDocument
+from tertulia.domain.settings import SettingsDocument
 from tertulia.domain.visibility import (
     ProfileView,
     Relation,
     allows,
     exists_for,
     findable,
-    needs_direct,
     pair_of,
     profile,
 )
@@ -40,8 +39,6 @@ from tertulia.ports.message_store import Directory
 
 MAX_BATCH: Final = 500
 _PAGE: Final = 500
-
-_Audiences = Callable[[SettingsDocument], tuple[Audience, ...]]
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +76,7 @@ class Profiles:
 
         Raises Refusal `limit_reached` for more than 500 different ones."""
         views: dict[str, ProfileView] = {}
-        for known in await self._known(caller, users, lambda settings: (settings.privacy.photo,)):
+        for known in await self._known(caller, users):
             view = profile(known.user, known.settings, known.relation)
             if view is not None:
                 views[view.id] = view
@@ -122,7 +119,7 @@ class Profiles:
         """Those of `users` who exist for the viewer → whether `last_seen` may be shown.
 
         Raises Refusal `limit_reached` for more than 500 different ones."""
-        known = await self._known(viewer, users, lambda settings: (settings.privacy.last_seen,))
+        known = await self._known(viewer, users)
         return {
             one.relation.owner: allows(one.settings.privacy.last_seen, one.relation)
             for one in known
@@ -140,7 +137,7 @@ class Profiles:
     async def knows(self, caller: Caller, user: str) -> bool:
         """Whether the caller knows that this user is there: they can see the profile, or both are
         members of one conversation, direct ones included."""
-        (known,) = await self._known(caller, [user], lambda _: ())
+        (known,) = await self._known(caller, [user])
         return known.exists or await self.meets(caller.tenant, caller.user, user)
 
     async def direct(self, tenant: str, one: str, other: str) -> Conversation | None:
@@ -163,7 +160,7 @@ class Profiles:
                 return True
             after = (tenant, one, rows[-1].conversation)
 
-    async def _known(self, caller: Caller, users: Iterable[str], audiences: _Audiences) -> list[Known]:
+    async def _known(self, caller: Caller, users: Iterable[str]) -> list[Known]:
         wanted = list(dict.fromkeys(users))
         if len(wanted) > MAX_BATCH:
             raise Refusal("limit_reached", f"Ask for at most {MAX_BATCH} people at once.")
@@ -180,21 +177,7 @@ class Profiles:
                 (Block, (tenant, user, viewer)),
             ]
         _, found = await self._directory.snapshot([], rows)
-        return [
-            await self._with_direct(tenant, _one(viewer, user, found[n * 5 : n * 5 + 5]), audiences)
-            for n, user in enumerate(wanted)
-        ]
-
-    async def _with_direct(self, tenant: str, known: Known, audiences: _Audiences) -> Known:
-        relation = known.relation
-        if not known.exists or not any(
-            needs_direct(audience, relation) for audience in audiences(known.settings)
-        ):
-            return known
-        direct = await self.direct(tenant, relation.viewer, relation.owner)
-        shared = direct is not None and not direct.deleted_at
-        relation = msgspec.structs.replace(relation, shares_direct=shared)
-        return msgspec.structs.replace(known, relation=relation)
+        return [_one(viewer, user, found[n * 5 : n * 5 + 5]) for n, user in enumerate(wanted)]
 
 
 def _one(viewer: str, owner: str, rows: Sequence[Versioned[Record] | None]) -> Known:

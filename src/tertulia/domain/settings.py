@@ -1,8 +1,8 @@
 """A person's settings: one typed document, the same on every device.
 
 `notify` is the default for conversations without a preference of their own.  The privacy section says
-who sees what of a person: everyone of the tenant, accepted contacts and people they share a direct
-conversation with, or nobody.
+who sees what of a person: everyone of the tenant, the contacts whom they accepted or who accepted them, or
+nobody.  Opening a direct conversation makes no contact: anyone may open one.
 """
 
 from __future__ import annotations

@@ -44,8 +44,7 @@ def beneath(event: Event, floor: int) -> bool:
 class Relation(msgspec.Struct, frozen=True, kw_only=True):
     """How `viewer` and `owner` stand to each other.
 
-    `blocks`: the viewer blocked the owner; `blocked`: the owner blocked the viewer.  `shares_direct`
-    may be left False when `needs_direct` says that nothing hangs on it.
+    `blocks`: the viewer blocked the owner; `blocked`: the owner blocked the viewer.
     """
 
     viewer: str
@@ -53,7 +52,6 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True):
     contact: ContactState = "none"
     blocks: bool = False
     blocked: bool = False
-    shares_direct: bool = False
 
     @property
     def own(self) -> bool:
@@ -74,33 +72,15 @@ class ProfileView(msgspec.Struct, frozen=True, kw_only=True):
     blocked_by_me: bool = False
 
 
-def may_see(audience: Audience, viewer: str, owner: str, is_contact: bool, shares_direct: bool) -> bool:
-    """Whether `viewer` is among those to whom `owner` shows something (see `domain/settings.py`)."""
-    if viewer == owner:
-        return True
+def allows(audience: Audience, relation: Relation) -> bool:
+    """Whether the viewer is among those to whom the owner shows something (see `domain/settings.py`)."""
     match audience:
         case "everyone":
             return True
         case "contacts":
-            return is_contact or shares_direct
+            return relation.own or relation.contact == "accepted"
         case "nobody":
-            return False
-
-
-def allows(audience: Audience, relation: Relation) -> bool:
-    """`may_see` for a relation."""
-    return may_see(
-        audience,
-        relation.viewer,
-        relation.owner,
-        relation.contact == "accepted",
-        relation.shares_direct,
-    )
-
-
-def needs_direct(audience: Audience, relation: Relation) -> bool:
-    """Whether a shared direct conversation would decide who sees this."""
-    return audience == "contacts" and not relation.own and relation.contact != "accepted"
+            return relation.own
 
 
 def exists_for(user: User | None, relation: Relation) -> bool:
