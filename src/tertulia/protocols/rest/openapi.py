@@ -274,14 +274,14 @@ def _operation(
     wanted: _Wanted,
     refused: dict[str, Schema],
 ) -> Schema:
-    text = inspect.cleandoc(handler.fn.__doc__ or "")
+    text = " ".join(inspect.cleandoc(handler.fn.__doc__ or "").split())
     parameters = [_parameter(handler, one) for one in draft.get("parameters") or ()]
     body = wanted.get(f"body {route.name}")
     operation: Schema = {
         "operationId": route.name,
         "tags": list(handler.resolve_tags()),
-        "summary": text.partition(".")[0].partition("\n")[0].strip(),
-        "description": " ".join(text.split()),
+        "summary": text.partition(". ")[0].rstrip("."),
+        "description": text,
         "security": [] if route.public else [{"bearer": []}],
     }
     if parameters:
