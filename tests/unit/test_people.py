@@ -86,6 +86,29 @@ async def test_a_handle_is_normalised_and_kept_for_ever(world):
     assert (await world.row(HandleTaken, "ana.maria")).user == ana.user
 
 
+async def test_a_person_takes_a_few_new_handles_a_month(world):
+    ana = world.caller("ana")
+
+    async def take(handle: str) -> None:
+        await world.everyone.update_profile(ana, c.UpdateProfile(handle=handle))
+
+    for n in range(5):
+        await take(f"ana{n}")
+        world.clock.advance(3600)
+    with refused("limit_reached", field="handle"):
+        await take("ana5")
+    assert await world.row(HandleTaken, "ana5") is None
+    # One's own earlier ones cost nothing, and other changes are free.
+    await take("ana")
+    await take("ana2")
+    await world.everyone.update_profile(ana, c.UpdateProfile(name="Ana the Fifth"))
+    world.clock.advance(30 * 86_400 - 5 * 3600)
+    await take("ana5")
+    with refused("limit_reached", field="handle"):
+        await take("ana6")
+    assert len((await world.row(User, ana.user)).handles_at) == 5
+
+
 async def test_a_handle_without_its_row_is_not_given_away(world):
     ana, bob = world.caller("ana"), world.caller("bob")
     row = await world.row(User, bob.user)

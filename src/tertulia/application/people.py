@@ -17,7 +17,13 @@ from tertulia.domain import commands as c
 from tertulia.domain import events as e
 from tertulia.domain import settings as settings_rules
 from tertulia.domain.errors import Refusal, not_found
-from tertulia.domain.profile_rules import check_note, check_photo, normalise_name, normalise_status
+from tertulia.domain.profile_rules import (
+    check_note,
+    check_photo,
+    handle_times,
+    normalise_name,
+    normalise_status,
+)
 from tertulia.domain.records import (
     Block,
     Contact,
@@ -69,7 +75,8 @@ class People:
     async def update_profile(self, caller: Caller, command: c.UpdateProfile) -> c.Accepted:
         """Change the fields that are given.
 
-        A handle that someone else ever had is `handle_taken`; one's own earlier ones may be taken again."""
+        A handle that someone else ever had is `handle_taken`; one's own earlier ones may be taken again.
+        Raises Refusal `limit_reached` (field `handle`) as `handle_times`."""
 
         async def plan() -> Plan:
             found = await self._directory.get_versioned(User, caller.tenant, caller.user)
@@ -77,6 +84,7 @@ class People:
                 raise not_found("user")
             before = found.record
             changes: dict[str, str] = {}
+            after = before
             if command.name is not None:
                 changes["name"] = normalise_name(command.name)
             if command.status is not None:
@@ -89,10 +97,13 @@ class People:
             if not changes:
                 return _nothing(caller)
             checks: list[Expect] = [VersionIs(User, before.key(), found.version)]
-            writes: list[Write] = [Put(msgspec.structs.replace(before, **changes))]
+            writes: list[Write] = []
             if "handle" in changes:
-                for handle in (changes["handle"], before.handle):
-                    await self._claim_handle(caller, handle, checks, writes)
+                if await self._claim_handle(caller, changes["handle"], checks, writes):
+                    times = handle_times(before.handles_at, self._clock.now_ms())
+                    after = msgspec.structs.replace(before, handles_at=times)
+                await self._claim_handle(caller, before.handle, checks, writes)
+            writes.append(Put(msgspec.structs.replace(after, **changes)))
             body = e.ProfileUpdated(**changes)
             return Plan(
                 events=(personal(caller, "profile.updated", body),),
@@ -109,16 +120,19 @@ class People:
 
     async def _claim_handle(
         self, caller: Caller, handle: str, checks: list[Expect], writes: list[Write]
-    ) -> None:
-        """The row that keeps a handle for its owner for ever.  Raises Refusal `handle_taken`."""
+    ) -> bool:
+        """The row that keeps a handle for its owner for ever; whether it is a new one.
+
+        Raises Refusal `handle_taken`."""
         if not handle:
-            return
+            return False
         taken = await self._directory.get_versioned(HandleTaken, caller.tenant, handle)
         if taken is not None and taken.record.user != caller.user:
             raise _handle_taken()
         checks.append(_is(taken, HandleTaken, caller.tenant, handle))
         if taken is None:
             writes.append(Put(HandleTaken(tenant=caller.tenant, handle=handle, user=caller.user)))
+        return taken is None
 
     async def update_settings(self, caller: Caller, command: c.UpdateSettings) -> c.Accepted:
         """Replace the fields that are given; the event carries the whole document as it is then."""

@@ -11,6 +11,11 @@ from tertulia.domain.errors import Refusal
 MAX_NAME: Final = 128
 MAX_STATUS: Final = 280
 
+MAX_HANDLES: Final = 5
+"""New handles that a person may take in any `HANDLES_MS`: each is kept from everyone else for ever."""
+
+HANDLES_MS: Final = 30 * 86_400_000
+
 # Overrides and isolates of the bidirectional algorithm (UAX 9 §2) reach beyond the name they stand in
 # and reorder what is shown beside it; the plain marks (LRM, RLM, ALM) do not.
 _BIDI: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -47,6 +52,20 @@ def normalise_status(text: str) -> str:
     if len(status) > MAX_STATUS:
         raise Refusal("invalid", f"A status has at most {MAX_STATUS} characters.", field="status")
     return status
+
+
+def handle_times(taken_at: tuple[int, ...], now_ms: int) -> tuple[int, ...]:
+    """When a person took their newest handles, after one more now.  Raises Refusal `limit_reached` (field
+    `handle`, with the time after which there is room)."""
+    recent = tuple(at for at in taken_at if at > now_ms - HANDLES_MS)
+    if len(recent) >= MAX_HANDLES:
+        raise Refusal(
+            "limit_reached",
+            f"A person takes at most {MAX_HANDLES} new handles in 30 days.",
+            retry_after_ms=min(recent) + HANDLES_MS - now_ms,
+            field="handle",
+        )
+    return (*recent, now_ms)
 
 
 def check_photo(reference: str) -> str:

@@ -83,7 +83,8 @@ class ApiKey(Record, frozen=True, kw_only=True, omit_defaults=True):
 
 class User(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A person or bot.  `external` is the customer backend's own id for the user ("" for people who
-    signed up here).  Handles are never reused: `HandleTaken` outlives the user."""
+    signed up here).  Handles are never reused: `HandleTaken` outlives the user, and `handles_at` holds
+    when the newest ones were taken (Unix ms; see `profile_rules.handle_times`)."""
 
     table: ClassVar[str] = "user"
     key_fields: ClassVar[tuple[str, ...]] = ("tenant", "id")
@@ -102,6 +103,7 @@ class User(Record, frozen=True, kw_only=True, omit_defaults=True):
     bot: bool = False
     operator: bool = False
     disabled: bool = False
+    handles_at: tuple[int, ...] = ()
 
 
 class HandleTaken(Record, frozen=True, kw_only=True, omit_defaults=True):
