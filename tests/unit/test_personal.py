@@ -222,7 +222,14 @@ async def test_a_scheduled_message_waits_as_the_command_it_will_be(world, group)
         client_id=row.id, conversation=group, content=Text(text="hi"), thread=root, reply_to=root
     )
     (body,) = await world.bodies("ana", "schedule.created")
-    assert body == e.ScheduleChanged(schedule=row.id, conversation=group, send_at=at, content=Text(text="hi"))
+    assert body == e.ScheduleChanged(
+        schedule=row.id,
+        conversation=group,
+        send_at=at,
+        content=Text(text="hi"),
+        thread=root,
+        reply_to=root,
+    )
     assert (await world.head(group)).last_seq == root
     assert "schedule.created" not in await world.kinds("bob")
 

@@ -203,6 +203,8 @@ class Personal:
                 conversation=command.conversation,
                 send_at=command.send_at,
                 content=command.content,
+                thread=command.thread,
+                reply_to=command.reply_to,
             )
             event = msgspec.structs.replace(personal(caller, "schedule.created", body), bumps_epoch=True)
             return Plan(

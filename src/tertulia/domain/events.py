@@ -197,6 +197,8 @@ class ScheduleChanged(Body, frozen=True, kw_only=True, omit_defaults=True):
     conversation: str
     send_at: int = 0
     content: Content | None = None
+    thread: int | None = None
+    reply_to: int | None = None
     seq: int | None = None
     failed: str | None = None
 
