@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 
 from tertulia.application.core import Caller
 from tertulia.application.ephemeral import Ephemeral
 from tertulia.application.presence import Presence, Shown
 from tertulia.domain import commands as c
+from tertulia.domain.events import SettingsUpdated, encode_body
+from tertulia.domain.settings import Privacy, SettingsDocument
 from tertulia.domain.signals import Signal
-from tertulia.domain.unit import Committed, CursorMoved
+from tertulia.domain.unit import Committed, CursorMoved, NewEvent, Unit
 from tests.support.world import World, refused
 
 
@@ -23,11 +26,14 @@ class FakeAudience:
         self.visible = visible
         self.seen = 555
         self.gate: asyncio.Event | None = None
+        self.before: dict[str, bool] | None = None
+        """What the next answer is, which was read before `visible` became what it is."""
 
     async def may_see(self, viewer: Caller, users: Iterable[str]) -> dict[str, bool]:
         if self.gate is not None:
             await self.gate.wait()
-        return {user: self.visible[user] for user in users if user in self.visible}
+        visible, self.before = self.visible if self.before is None else self.before, None
+        return {user: visible[user] for user in users if user in visible}
 
     async def last_seen(self, tenant: str, user: str) -> int:
         return self.seen
@@ -117,6 +123,50 @@ async def test_a_session_that_ends_while_the_list_is_looked_up_watches_nobody() 
     assert rig.presence._watchers == rig.presence._watched == {}
 
 
+async def test_whom_one_blocks_sees_one_go_and_nothing_more() -> None:
+    rig = Rig(ana=True)
+    for user, session in (("bob", "b1"), ("eve", "e1"), ("ana", "a1")):
+        rig.presence.opened(user, session)
+    for user, session in (("bob", "b1"), ("eve", "e1")):
+        await rig.watch(user, session, "ana")
+    rig.presence.hide("ana", "eve")
+    assert rig.news() == [("e1", "ana", "offline", 0)]
+    rig.presence.set_active("ana", "a1", active=False)
+    rig.presence.closed("ana", "a1", 800)
+    assert {session for session, *_ in rig.news()} == {"b1"}
+    rig.presence.hide("ana", "bob")
+    rig.presence.hide("ana", "nobody")
+    assert rig.news() == []
+    rig.presence.closed("bob", "b1", 900)
+    rig.presence.closed("eve", "e1", 900)
+    assert rig.presence._watchers == rig.presence._watched == {}
+
+
+async def test_a_block_while_the_list_is_looked_up_is_not_overlooked() -> None:
+    rig = Rig(ana=True)
+    rig.presence.opened("eve", "e1")
+    rig.audience.gate = asyncio.Event()
+    watching = asyncio.create_task(rig.watch("eve", "e1", "ana"))
+    await asyncio.sleep(0)
+    rig.presence.hide("ana", "eve")
+    rig.audience.gate.set()
+    rig.audience.before = {"ana": True}
+    rig.audience.visible = {}
+    assert await watching == [Shown(user="ana", state="offline")]
+    rig.presence.opened("ana", "a1")
+    assert rig.news() == []
+
+
+async def test_last_seen_is_told_no_more_once_it_is_private() -> None:
+    rig = Rig(ana=True)
+    rig.presence.opened("bob", "b1")
+    rig.presence.opened("ana", "a1")
+    await rig.watch("bob", "b1", "ana")
+    rig.presence.hide_last_seen("ana")
+    rig.presence.closed("ana", "a1", 800)
+    assert rig.news() == [("b1", "ana", "offline", 0)]
+
+
 async def test_of_a_session_that_is_not_there_nothing_is_known() -> None:
     rig = Rig()
     rig.presence.set_active("ana", "never", active=True)
@@ -200,3 +250,49 @@ async def test_cursors_of_threads_and_large_rooms_are_told_to_oneself_alone(fiel
     ana = rig.world.id("ana")
     told = await rig.moved(group, ana, read=4, received=4, **fields)
     assert told == [(ana, "message.received", 4), (ana, "message.read", 4)]
+
+
+async def test_a_blocked_person_learns_nothing_of_cursors() -> None:
+    rig = Told()
+    await rig.world.people("ana", "eve")
+    direct = await rig.world.direct("ana", "eve")
+    group = await rig.world.create_group("ana", "eve")
+    ana, eve = rig.world.id("ana"), rig.world.id("eve")
+    assert (await rig.moved(direct, ana, read=3, received=3))[0][0] == direct
+    await rig.world.block("ana", "eve")
+    own = [(ana, "message.received", 4), (ana, "message.read", 4)]
+    assert await rig.moved(direct, ana, read=4, received=4) == own
+    # At once as well, now that all is known.
+    assert await rig.moved(direct, ana, read=4, received=4) == own
+    assert (await rig.moved(direct, eve, read=3, received=3))[0][0] == direct
+    assert (await rig.moved(group, ana, read=3, received=3))[0][0] == group
+
+
+async def test_who_left_meanwhile_is_not_spoken_of() -> None:
+    rig = Told()
+    await rig.world.people("ana", "bob")
+    group = await rig.world.create_group("ana", "bob")
+    await rig.world.leave("bob", group)
+    assert await rig.moved(group, rig.world.id("bob"), read=2, received=2) == []
+
+
+async def test_settings_that_change_while_they_are_looked_up_count_as_changed() -> None:
+    rig = Told()
+    await rig.world.people("ana")
+    group = await rig.world.create_group("ana")
+    ana = rig.world.id("ana")
+    cursor = CursorMoved(tenant="acme", log=group, room=group, user=ana, read=4, received=4)
+    rig.ephemeral.on_commit([Committed((), cursors=(cursor,))])
+    privacy = Privacy(read_receipts=False)
+    document = msgspec.Raw(msgspec.json.encode(SettingsDocument(privacy=privacy)))
+    changed = NewEvent(
+        log=ana, kind="settings.updated", body=encode_body(SettingsUpdated(settings=document)), actor=ana
+    )
+    unit = Unit(tenant="acme", actor=ana, at=1, events=(changed,))
+    committed = await rig.world.store.append(unit)
+    rig.ephemeral.on_commit([committed])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    rig.signals.told.clear()
+    told = await rig.moved(group, ana, read=5, received=5)
+    assert told == [(group, "message.received", 5), (ana, "message.read", 5)]

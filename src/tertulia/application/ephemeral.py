@@ -11,6 +11,9 @@ from tertulia.application.core import Caller
 from tertulia.application.presence import Presence
 from tertulia.domain import commands as c
 from tertulia.domain import settings as settings_rules
+from tertulia.domain.errors import Refusal
+from tertulia.domain.events import BlockChanged, Event, SettingsUpdated, decode_body
+from tertulia.domain.permissions import Standing
 from tertulia.domain.records import Settings
 from tertulia.domain.signals import Signal
 from tertulia.domain.unit import Committed, CursorMoved
@@ -54,27 +57,52 @@ class Ephemeral:
         """Store listener.  Whether a person shares what they have read is looked up once."""
         for committed in batch:
             for event in committed.events:
-                if event.kind == "settings.updated":
-                    self._shares.pop((event.tenant, event.log), None)
+                if event.log_kind == "personal":
+                    self._note(event)
             for moved in committed.cursors:
                 shares = self._shares.get((moved.tenant, moved.user))
-                if shares is not None:
-                    self._tell(moved, shares=shares)
+                standing = self._access.cached(_caller(moved), moved.log)
+                if shares is not None and standing is not None:
+                    self._tell(moved, standing, shares=shares)
                 elif len(self._waiting) < _WAITING_MAX:
                     task = asyncio.get_running_loop().create_task(self._look_up_and_tell(moved))
                     self._waiting.add(task)
                     task.add_done_callback(self._waiting.discard)
 
+    def _note(self, event: Event) -> None:
+        """What a person lets others see may be different from now on."""
+        if event.kind not in ("settings.updated", "user.blocked") or event.body is None:
+            return
+        body = decode_body(event.kind, event.body)
+        if isinstance(body, SettingsUpdated):
+            privacy = settings_rules.read(bytes(body.settings)).privacy
+            self._shares[(event.tenant, event.log)] = privacy.read_receipts
+            if privacy.last_seen != "everyone":
+                self._presence.hide_last_seen(event.log)
+        elif isinstance(body, BlockChanged):
+            self._presence.hide(event.log, body.user)
+
     async def _look_up_and_tell(self, moved: CursorMoved) -> None:
+        try:
+            standing = await self._access.standing(_caller(moved), moved.log)
+        except Refusal:
+            # No longer theirs, or not to be read now: news of a cursor may be lost.
+            return
         row = await self._directory.get(Settings, moved.tenant, moved.user)
         privacy = settings_rules.read(row.document if row is not None else None).privacy
-        self._shares[(moved.tenant, moved.user)] = privacy.read_receipts
+        # A change that was committed while this was read goes before it.
+        shares = self._shares.setdefault((moved.tenant, moved.user), privacy.read_receipts)
         if len(self._shares) > _PRIVACY_KNOWN:
             self._shares.popitem(last=False)
-        self._tell(moved, shares=privacy.read_receipts)
+        self._tell(moved, standing, shares=shares)
 
-    def _tell(self, moved: CursorMoved, *, shares: bool) -> None:
-        all_of_them = not moved.thread and self._signals.size(moved.room) <= BROADCAST_SESSIONS
+    def _tell(self, moved: CursorMoved, standing: Standing, *, shares: bool) -> None:
+        # Whom one has blocked learns in no way that one is still there.
+        all_of_them = (
+            not moved.thread
+            and not standing.blocking
+            and self._signals.size(moved.room) <= BROADCAST_SESSIONS
+        )
         for kind, seq in (("message.received", moved.received), ("message.read", moved.read)):
             if not seq:
                 continue
@@ -87,3 +115,7 @@ class Ephemeral:
             )
             public = all_of_them and (shares or kind == "message.received")
             self._signals.signal(moved.room if public else moved.user, signal)
+
+
+def _caller(moved: CursorMoved) -> Caller:
+    return Caller(tenant=moved.tenant, user=moved.user, device="")

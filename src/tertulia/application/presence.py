@@ -8,13 +8,15 @@ as their privacy allows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
 from tertulia.application.core import Caller
 
 State = Literal["online", "away", "offline"]
+
+_ATTEMPTS: Final = 4
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +50,7 @@ class Presence:
         self._active: dict[str, dict[str, bool]] = {}
         self._watchers: dict[str, dict[str, bool]] = {}
         self._watched: dict[str, tuple[str, ...]] = {}
+        self._hidings = 0
 
     def state(self, user: str) -> State:
         """The union of a user's sessions."""
@@ -82,7 +85,12 @@ class Presence:
         """From now on this session hears of these users (in place of those before); how they are now.
         Those who are not the viewer's to see, or do not exist, are offline like everyone away."""
         wanted = list(dict.fromkeys(users))
-        visible = await self._audience.may_see(viewer, wanted)
+        visible: dict[str, bool] = {}
+        for _ in range(_ATTEMPTS):
+            before = self._hidings
+            visible = await self._audience.may_see(viewer, wanted)
+            if before == self._hidings:
+                break
         for watched in self._watched.pop(session, ()):
             self._unwatch(watched, session)
         if session in self._active.get(viewer.user, {}):
@@ -90,6 +98,24 @@ class Presence:
             for user, with_last_seen in visible.items():
                 self._watchers.setdefault(user, {})[session] = with_last_seen
         return [await self._shown(viewer, user, visible) for user in wanted]
+
+    def hide(self, user: str, viewer: str) -> None:
+        """The user blocked the viewer: from now on they are offline to them, like everyone away."""
+        self._hidings += 1
+        there = self.state(user) != "offline"
+        for session in self._active.get(viewer, ()):
+            if user in self._watched.get(session, ()):
+                self._watched[session] = tuple(one for one in self._watched[session] if one != user)
+                self._unwatch(user, session)
+                if there:
+                    self._tell(session, Shown(user=user, state="offline"))
+
+    def hide_last_seen(self, user: str) -> None:
+        """The user does not show everyone when they were last seen: whoever watches them is told of it no
+        more, and those who may know see it again when they look anew."""
+        self._hidings += 1
+        watchers = self._watchers.get(user, {})
+        watchers.update(dict.fromkeys(watchers, False))
 
     async def look(self, viewer: Caller, user: str) -> Shown:
         """One user's presence, once."""
