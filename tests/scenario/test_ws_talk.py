@@ -260,10 +260,12 @@ async def test_presence_and_its_privacy(tmp_path: Path) -> None:
                 break
         else:
             raise AssertionError("never kept")
-        # Whoever is blocked sees nobody.
+        # Whoever is blocked sees nobody: at once, and when they look again.
         two = await live.talk(bob)
         await one.event("presence", user=bob.id, state="online")
         await two.do("user.block", user=ana.id)
+        gone = await one.event("presence", user=bob.id)
+        assert gone == {"type": "presence", "user": bob.id, "state": "offline"}
         await one.ask("presence.watch", users=[bob.id])
         await one.event("presence", user=bob.id, state="offline")
         await two.do("presence.set", state="away")
