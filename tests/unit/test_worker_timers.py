@@ -11,7 +11,7 @@ from tertulia.domain import commands as c
 from tertulia.domain import events as e
 from tertulia.domain.content import Text
 from tertulia.domain.errors import Refusal
-from tertulia.domain.records import Expiry, Pin, Scheduled, User
+from tertulia.domain.records import Expiry, Mention, Pin, Scheduled, User
 from tertulia.domain.unit import Put, Remove
 from tertulia.workers.timers import IDLE_S, MAX_TRIES, Timers
 from tests.support.own import Gate, OwnWorld, PassingTime, captured_log, interleave
@@ -289,6 +289,13 @@ async def fleeting(world, group):
 
 async def expiries(world):
     return [row.seq for row in await world.store.scan(Expiry, (TENANT,))]
+
+
+async def test_a_mention_goes_with_the_message_that_made_it(world, fleeting, running):
+    await world.say("ana", fleeting, "@bob look")
+    assert await world.store.count(Mention, (TENANT, world.id("bob"))) == 1
+    await world.time.pass_s(61)
+    assert await world.store.count(Mention, (TENANT,)) == 0
 
 
 async def test_a_message_disappears_with_its_edits_when_its_time_is_over(world, fleeting, running):

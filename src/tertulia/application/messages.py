@@ -9,6 +9,7 @@ import msgspec
 from tertulia.application.access import expects
 from tertulia.application.core import Caller, Plan
 from tertulia.application.marks import Marks, about, nothing, personal
+from tertulia.application.rows import hanging_on
 from tertulia.domain import commands as c
 from tertulia.domain import events as e
 from tertulia.domain.content import Content, Forward, Quote, Text
@@ -19,16 +20,12 @@ from tertulia.domain.message_rules import (
     check_edit,
     check_foreign,
     quoted,
-    sent,
 )
 from tertulia.domain.permissions import Standing, capabilities, decide
 from tertulia.domain.records import (
     Block,
-    Expiry,
     Hidden,
     Member,
-    Mention,
-    Pin,
     ThreadFollow,
     User,
 )
@@ -36,12 +33,10 @@ from tertulia.domain.unit import (
     Committed,
     NewEvent,
     Put,
-    Remove,
     VersionIs,
     ViewIs,
     Write,
 )
-from tertulia.domain.views import MessageView
 
 
 class Messages(Marks):
@@ -262,7 +257,7 @@ class Messages(Marks):
             return Plan(
                 events=(event,),
                 expects=(*expects(standing), ViewIs(view.event.log, view.seq, view.fold.version)),
-                writes=_hanging_on(view),
+                writes=hanging_on(view),
             )
 
         return await self._in_turn(caller, command, plan)
@@ -270,17 +265,3 @@ class Messages(Marks):
 
 def _mentions(text: Text) -> bool:
     return "@" in text.text or bool(text.mentions) or text.mention_all or text.mention_here
-
-
-def _hanging_on(view: MessageView) -> tuple[Write, ...]:
-    """Removes the rows that would still speak of a message once it is deleted."""
-    tenant, log, seq = view.event.tenant, view.event.log, view.seq
-    writes: list[Write] = []
-    if view.fold.pinned:
-        writes.append(Remove(Pin, (tenant, log, seq)))
-    body = sent(view)
-    if body is not None and body.expires_at:
-        writes.append(Remove(Expiry, (tenant, log, seq)))
-    if body is not None and isinstance(body.content, Text):
-        writes.extend(Remove(Mention, (tenant, user, log, seq)) for user in body.content.mentions)
-    return tuple(writes)

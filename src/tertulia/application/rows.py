@@ -7,7 +7,7 @@ from typing import Final
 
 from tertulia.application.core import Caller
 from tertulia.domain import settings as settings_rules
-from tertulia.domain.content import Content
+from tertulia.domain.content import Content, Text
 from tertulia.domain.errors import Refusal, not_found
 from tertulia.domain.events import (
     Body,
@@ -17,7 +17,7 @@ from tertulia.domain.events import (
     encode_body,
 )
 from tertulia.domain.membership import MAX_CONVERSATIONS, Addressee
-from tertulia.domain.message_rules import has_expired, live_content
+from tertulia.domain.message_rules import has_expired, live_content, sent
 from tertulia.domain.permissions import Standing
 from tertulia.domain.records import (
     Block,
@@ -25,9 +25,12 @@ from tertulia.domain.records import (
     Conversation,
     Cursor,
     Draft,
+    Expiry,
     Hidden,
     Key,
     Member,
+    Mention,
+    Pin,
     R,
     Record,
     Settings,
@@ -96,6 +99,20 @@ async def visible_message(
     if any(row is not None for row in against):
         raise not_found("message")
     return view, content
+
+
+def hanging_on(view: MessageView) -> tuple[Write, ...]:
+    """Removes the rows that would still speak of a message once it is deleted."""
+    tenant, log, seq = view.event.tenant, view.event.log, view.seq
+    writes: list[Write] = []
+    if view.fold.pinned:
+        writes.append(Remove(Pin, (tenant, log, seq)))
+    body = sent(view)
+    if body is not None and body.expires_at:
+        writes.append(Remove(Expiry, (tenant, log, seq)))
+    if body is not None and isinstance(body.content, Text):
+        writes.extend(Remove(Mention, (tenant, user, log, seq)) for user in body.content.mentions)
+    return tuple(writes)
 
 
 async def check_room(directory: Directory, caller: Caller) -> None:

@@ -17,11 +17,12 @@ from structlog.typing import FilteringBoundLogger
 
 from tertulia.application.core import Caller
 from tertulia.application.messages import Messages
+from tertulia.application.rows import hanging_on
 from tertulia.domain import events as e
 from tertulia.domain.commands import SendMessage
 from tertulia.domain.errors import Code, Refusal
-from tertulia.domain.records import Expiry, Key, Pin, Scheduled, User, Versioned
-from tertulia.domain.unit import Committed, NewEvent, Remove, Unit, VersionIs, ViewIs, Write
+from tertulia.domain.records import Expiry, Key, Scheduled, User, Versioned
+from tertulia.domain.unit import Committed, NewEvent, Remove, Unit, VersionIs, ViewIs
 from tertulia.ports.clock import Clock
 from tertulia.ports.message_store import Directory, MessageStore
 from tertulia.workers.pacing import Bell, Sleep, backoff_s
@@ -221,15 +222,12 @@ class Timers:
             target=row.seq,
             erases_target=True,
         )
-        writes: tuple[Write, ...] = unit.writes
-        if view.fold.pinned:
-            writes += (Remove(Pin, row.key()),)
         return msgspec.structs.replace(
             unit,
             actor=view.event.actor,
             events=(event,),
             expects=(*unit.expects, ViewIs(row.conversation, row.seq, view.fold.version)),
-            writes=writes,
+            writes=(*unit.writes, *hanging_on(view)),
         )
 
     async def _append(self, unit: Unit) -> bool:
