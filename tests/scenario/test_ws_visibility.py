@@ -195,3 +195,23 @@ async def test_invites(tmp_path: Path) -> None:
         await two.event("conversation.joined")
         assert (await other.refused("invite.accept", token=made["secret"]))["code"] == "expired"
         assert (await other.refused("invite.accept", token="x" * 40))["code"] == "not_found"
+
+
+async def test_what_was_before_one_joined_is_void_live_as_in_the_log(tmp_path: Path) -> None:
+    async with Live(tmp_path) as live:
+        ana, bob, carl = await live.people("ana", "bob", "carl")
+        group = await live.group(ana, bob)
+        old = (await live.say(ana, group, "before")).seq
+        one, two, late = await live.talk(ana), await live.talk(bob), await live.talk(carl)
+        await one.do("member.add", conversation=group, user=carl.id)
+        again = await live.talk(carl)
+        words = {"type": "text", "text": "before, in other words"}
+        edit = (await one.do("message.edit", conversation=group, seq=old, content=words))["seq"]
+        await two.event("message.updated", conversation=group, seq=edit)
+        for talk in (late, again):
+            assert set(await talk.event("void", conversation=group, seq=edit)) <= VOID
+        new = (await one.say(group, "after"))["seq"]
+        edit = (await one.do("message.edit", conversation=group, seq=new, content=words))["seq"]
+        for talk in (late, again):
+            await talk.event("message.updated", conversation=group, seq=edit)
+        assert edit not in voids(await read(late, group))

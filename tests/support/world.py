@@ -101,7 +101,6 @@ class World:
         self._build()
         self.committed: list[Committed] = []
         self.store.on_commit(self.access.on_commit)
-        self.store.on_commit(self.tenants.on_commit)
         self.store.on_commit(self.committed.extend)
         self._callers: dict[str, Caller] = {}
         self._tenant = Tenant(**{"tenant": TENANT, "name": "Acme", "created_at": 0, **tenant})
@@ -135,7 +134,6 @@ class World:
         other._build()
         if not deaf:
             self.store.on_commit(other.access.on_commit)
-            self.store.on_commit(other.tenants.on_commit)
         return other
 
     # --- people ----------------------------------------------------------------------------------

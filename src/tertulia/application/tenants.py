@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tertulia.domain.errors import Refusal
 from tertulia.domain.records import Tenant
-from tertulia.domain.unit import Committed
 from tertulia.ports.clock import Clock
 from tertulia.ports.message_store import Directory
 
@@ -36,10 +33,3 @@ class Tenants:
                 raise Refusal("not_found", "No such tenant.")
             self._known[tenant] = (self._clock.monotonic() + self._fresh_s, found)
         return found
-
-    def on_commit(self, batch: Sequence[Committed]) -> None:
-        """Store listener: a change of a tenant's own log makes its copy stale."""
-        for committed in batch:
-            for event in committed.events:
-                if event.log == event.tenant:
-                    self._known.pop(event.tenant, None)

@@ -121,7 +121,6 @@ class Program:
         self._workers()
         for listener in (
             self.access.on_commit,
-            self.tenants.on_commit,
             self.devices.on_commit,
             self.hub.on_commit,
             self.ephemeral.on_commit,
