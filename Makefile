@@ -32,7 +32,7 @@ demo: $(VENV)/.runtime ## Start Tertulia with a small world of people in it, in 
 
 .PHONY: test
 test: $(VENV)/.dev ## Run all tests but the slow ones; ends within ten minutes
-	$(BIN)/python -m pytest -m "not slow" -o faulthandler_timeout=300
+	$(BIN)/python -m pytest -m "not slow" -n 4 --dist loadfile -o faulthandler_timeout=300
 
 .PHONY: test-slow
 test-slow: $(VENV)/.dev ## Run only the slow tests

@@ -146,6 +146,7 @@ def test_few_iterations_are_refused():
 
 
 async def test_known_unknown_and_impossible_take_the_same_time():
+    # The processor's time: what else runs on the machine does not count.
     adapter = Argon2Passwords(memory_kib=8_192, time_cost=2, parallelism=1, scram_iterations=4096)
     try:
         verifiers = await adapter.make(GOOD)
@@ -153,9 +154,9 @@ async def test_known_unknown_and_impossible_take_the_same_time():
         async def typical(stored: Verifiers | None, password: str) -> float:
             times: list[float] = []
             for _ in range(9):
-                began = time.perf_counter()
+                began = time.process_time()
                 await adapter.verify(stored, password)
-                times.append(time.perf_counter() - began)
+                times.append(time.process_time() - began)
             return statistics.median(times)
 
         known = await typical(verifiers, "wrong password")

@@ -23,9 +23,10 @@ base-url = "{address}"
 headers = {{ Authorization = "Bearer {ana}" }}
 seed = 20261124
 request-timeout = 10
-max-stream-events = 2
+max-stream-events = 1
 continue-on-failure = true
-workers = 2
+# Two threads that parse at once trip over each other in CPython 3.11 (its AST depth is counted for all).
+workers = 1
 
 [generation]
 max-examples = 10
@@ -114,6 +115,9 @@ def test_the_server_keeps_to_its_description(server: Server, tmp_path: Path) -> 
         "--checks",
         "all",
         "--no-color",
+        # CPython 3.11 keeps one depth for all threads that parse; two workers trip over it (gh-106905).
+        "--workers",
+        "1",
     )
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
