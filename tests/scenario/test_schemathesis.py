@@ -115,9 +115,6 @@ def test_the_server_keeps_to_its_description(server: Server, tmp_path: Path) -> 
         "--checks",
         "all",
         "--no-color",
-        # CPython 3.11 keeps one depth for all threads that parse; two workers trip over it (gh-106905).
-        "--workers",
-        "1",
     )
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
