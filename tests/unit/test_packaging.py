@@ -24,12 +24,8 @@ def _build(project: Path, into: Path) -> zipfile.ZipFile:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("project", "package"), [(".", "tertulia"), ("sdk/python", "tertulia_client")]
-)
-def test_a_wheel_holds_the_package_and_its_terms(
-    project: str, package: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("project", "package"), [(".", "tertulia"), ("sdk/python", "tertulia_client")])
+def test_a_wheel_holds_the_package_and_its_terms(project: str, package: str, tmp_path: Path) -> None:
     source = ROOT / project / "src"
     expected = {
         str(path.relative_to(source))
