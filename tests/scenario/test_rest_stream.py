@@ -15,6 +15,8 @@ import pytest
 
 from tertulia.domain import commands as c
 from tertulia.protocols.rest import sse
+from tertulia_client import Text, TokensDoc
+from tertulia_client.client import Client, Options
 from tests.support.live import Live, Person
 
 Frame = dict[str, Any]
@@ -366,6 +368,34 @@ async def test_presence_is_set_for_the_streams_of_a_device(tmp_path: Path) -> No
             assert answer.status_code == 204
             assert live.program.presence.state(ana.id) == "away"
         await _until(lambda: live.program.presence.state(ana.id) == "offline")
+
+
+async def test_the_python_client_talks_over_a_stream(tmp_path: Path) -> None:
+    async with Live(tmp_path, fast=True) as live:
+        ana, bob = await live.people("ana", "bob")
+        group = await live.group(ana, bob)
+        tokens = TokensDoc(
+            access_token=bob.token, expires_in=600, refresh_token="", user=bob.id, device=bob.device
+        )
+        options = Options(transport="sse", trust_env=False)
+        url = f"http://127.0.0.1:{live.port}"
+        async with await Client.with_tokens(url, tokens, options=options) as client:
+            async with asyncio.timeout(20):
+                await client.connect()
+
+            def newest() -> str:
+                last = client.state.rooms[group].last_message
+                return last.content.text if last is not None and isinstance(last.content, Text) else ""
+
+            await live.say(ana, group, "one")
+            await _until(lambda: newest() == "one")
+            await client.send(group, Text(text="two"))
+            await _until(lambda: newest() == "two")
+            for session in list(live.program.hub.sessions):
+                live.program.hub.close(session, 4003, "reconnect: this reader is too slow")
+            await live.say(ana, group, "three")
+            await _until(lambda: newest() == "three")
+            assert client.state.rooms[group].last_seq == 6
 
 
 async def _until(wanted: Callable[[], bool]) -> None:

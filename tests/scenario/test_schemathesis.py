@@ -29,7 +29,7 @@ continue-on-failure = true
 workers = 1
 
 [generation]
-max-examples = 10
+max-examples = 20
 database = "none"
 deterministic = true
 

@@ -23,7 +23,6 @@ def rest_app(program: Program, tenant: str) -> App:
         sign_in=program.sign_in,
         recovery=program.recovery,
         devices=program.devices,
-        profiles=program.profiles,
         presence=program.presence,
         receipts=program.receipts,
         registry=program.registry,
@@ -47,7 +46,6 @@ def rest_app(program: Program, tenant: str) -> App:
         cors_origins=settings.cors_origins,
         body_limit=settings.body_limit,
         heartbeat_s=settings.heartbeat_s,
-        outbox_bytes=settings.outbox_bytes,
         max_sessions=settings.max_sessions,
     )
     return keep_transport(program.metrics.measured(make_app(services)))

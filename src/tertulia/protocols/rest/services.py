@@ -12,7 +12,6 @@ from tertulia.application.core import Caller
 from tertulia.application.devices import Devices
 from tertulia.application.limits import RateLimiter
 from tertulia.application.presence import Presence
-from tertulia.application.profiles import Profiles
 from tertulia.application.queries import Queries
 from tertulia.application.receipts import Receipts
 from tertulia.application.recovery import Recovery
@@ -39,7 +38,6 @@ class RestServices(msgspec.Struct, frozen=True, kw_only=True):
     sign_in: SignIn
     recovery: Recovery
     devices: Devices
-    profiles: Profiles
     presence: Presence
     receipts: Receipts
     registry: Registry
@@ -77,6 +75,5 @@ class RestServices(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: tuple[str, ...] = ()
     body_limit: int = 1_048_576
     heartbeat_s: float = 30.0
-    outbox_bytes: int = 1_048_576
     max_sessions: int = 100_000
     sessions_per_user: int = 64
