@@ -85,10 +85,10 @@ class Ephemeral:
     async def _look_up_and_tell(self, moved: CursorMoved) -> None:
         try:
             standing = await self._access.standing(_caller(moved), moved.log)
+            row = await self._directory.get(Settings, moved.tenant, moved.user)
         except Refusal:
-            # No longer theirs, or not to be read now: news of a cursor may be lost.
+            # No longer theirs, or not to be read now (the server stops): news of a cursor may be lost.
             return
-        row = await self._directory.get(Settings, moved.tenant, moved.user)
         privacy = settings_rules.read(row.document if row is not None else None).privacy
         # A change that was committed while this was read goes before it.
         shares = self._shares.setdefault((moved.tenant, moved.user), privacy.read_receipts)
