@@ -139,7 +139,11 @@ class Program:
         self.turns = Turns()
         rules = {**ACCOUNT_RULES, **COMMAND_RULES, **REST_RULES}
         self.limiter = RateLimiter(self.clock, rules)
-        self.hub = Hub(outbox_bytes=self.settings.outbox_bytes, delivered=self.metrics.delivered)
+        self.hub = Hub(
+            outbox_bytes=self.settings.outbox_bytes,
+            delivered=self.metrics.delivered,
+            coming=lambda: self.store.stats().waiting_units,
+        )
 
     def _accounts(self) -> None:
         store, clock, ids = self.store, self.clock, self.ids

@@ -30,6 +30,9 @@ CLOSE_TOKEN = 4001
 CLOSE_REVOKED = 4002
 CLOSE_TOO_SLOW = 4003
 
+BUSY_HOLDS = 20
+MAX_HOLDS = 3
+
 HELD_MAX = 5000
 """Live events that may wait while a session is brought up to date."""
 
@@ -64,14 +67,18 @@ class Hub:
         hold_s: float = 0.001,
         busy_sessions: int = 64,
         delivered: Callable[[int], None] | None = None,
+        coming: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`outbox_bytes` bounds what may wait in one session's connection.  A room with more than
-        `busy_sessions` sessions that was written to less than `hold_s` seconds ago waits that long, so
-        that a busy room costs fewer writes; a quiet one never waits.  `delivered` counts frames."""
+        """`outbox_bytes` bounds what may wait in one session's connection.  `delivered` counts frames.
+
+        A room with `busy_sessions` sessions or more that was written to a moment ago (`BUSY_HOLDS` times
+        `hold_s` seconds) is held for `hold_s`, and up to `MAX_HOLDS` times that while messages are being
+        committed (`coming`), so that a busy crowd costs fewer writes; a quiet one never waits."""
         self.outbox_bytes = outbox_bytes
         self._hold_s = hold_s
         self._busy_sessions = busy_sessions
         self._delivered = delivered
+        self._coming = coming
         self._rooms: dict[str, Room] = {}
         self._by_user: dict[str, dict[Session, None]] = {}
         self._hiders: dict[str, set[Session]] = {}
@@ -372,10 +379,17 @@ class Hub:
 
     def _schedule(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._big and loop.time() - self._last_big_flush < self._hold_s:
-            self._flush_handle = loop.call_later(self._hold_s, self.flush)
+        if self._big and loop.time() - self._last_big_flush < BUSY_HOLDS * self._hold_s:
+            self._flush_handle = loop.call_later(self._hold_s, self._held, 1)
         else:
             self._flush_handle = loop.call_soon(self.flush)
+
+    def _held(self, times: int) -> None:
+        if times < MAX_HOLDS and self._coming():
+            loop = asyncio.get_running_loop()
+            self._flush_handle = loop.call_later(self._hold_s, self._held, times + 1)
+        else:
+            self.flush()
 
     def write(self, session: Session) -> None:
         """Write what is ready for one session now."""

@@ -11,7 +11,7 @@ from typing import TypeVar
 from tertulia.adapters.sqlite.engine import Connection
 from tertulia.domain.errors import Refusal
 
-MAX_WAITING = 4096
+MAX_WAITING = 32_768
 RETRY_AFTER_MS = 200
 
 T = TypeVar("T")

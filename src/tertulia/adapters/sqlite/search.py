@@ -33,7 +33,7 @@ WAIT_S = 5.0
 RETRY_S = 0.5
 SCRUB_AFTER_S = 1.0
 BUSY_BATCH = 100
-REST = 19.0
+REST = 49.0
 """While the log is busy the thread takes small bites and then rests this many times as long as it
 worked, unless a search waits for it."""
 
