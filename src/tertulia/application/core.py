@@ -53,13 +53,17 @@ class KeyedHash:
     def __init__(self, secret: bytes) -> None:
         self._key = hashlib.blake2b(secret, digest_size=32, person=b"tertulia-keyed").digest()
 
+    def of(self, data: bytes) -> bytes:
+        """16 bytes for one whole text."""
+        return hashlib.blake2b(data, key=self._key, digest_size=16).digest()
+
     def digest(self, *parts: str | bytes) -> bytes:
         """16 bytes; each part goes in with its length, so that no two lists of parts collide."""
         whole = b""
         for part in parts:
             data = part.encode() if isinstance(part, str) else part
             whole += b"%d:%b" % (len(data), data)
-        return hashlib.blake2b(whole, key=self._key, digest_size=16).digest()
+        return self.of(whole)
 
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -93,10 +97,11 @@ class Executor:
         client_id = command.client_id
         if client_id is None:
             return b"", b""
-        digest = self.keyed.digest
         if command.ref is not None:
             command = msgspec.structs.replace(command, ref=None)
-        return digest("idem", caller.tenant, caller.user, client_id), digest("request", _encode(command))
+        # None of the three can hold a NUL, and JSON neither: no two texts are alike by accident.
+        name = f"idem\0{caller.tenant}\0{caller.user}\0{client_id}".encode()
+        return self.keyed.of(name), self.keyed.of(b"request\0" + _encode(command))
 
     def unit(self, caller: Caller, command: Command, plan: Plan, idem: tuple[bytes, bytes]) -> Unit:
         """The append that carries out a plan."""
