@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from tertulia.adapters.sqlite import SqliteStore
@@ -10,7 +11,7 @@ from tertulia.adapters.store_memory import MemoryStore
 Store = MemoryStore | SqliteStore
 
 
-class StoreFactory:
+class StoreFactory(ABC):
     """Opens stores of one kind; the data of a durable one outlive `close`."""
 
     durable = False
@@ -19,8 +20,9 @@ class StoreFactory:
         self.folder = folder
         self.opened: list[Store] = []
 
+    @abstractmethod
     async def open(self) -> Store:
-        raise NotImplementedError
+        """A store, empty the first time; `close` ends it."""
 
     async def close(self) -> None:
         for store in self.opened:

@@ -59,7 +59,7 @@ small = st.integers(0, 3)
 
 
 def a_log(log: str, kind: str) -> NewEvent:
-    return NewEvent(log=log, kind="conversation.created", body=b"{}", actor="ann", creates=kind)  # type: ignore[arg-type]
+    return NewEvent(log=log, kind="conversation.created", body=b"{}", actor="ann", creates=kind)
 
 
 def handles(name: str, handle: str, external: str) -> Put:
@@ -131,7 +131,7 @@ writes: st.SearchStrategy[Write] = st.one_of(
     st.builds(BumpEpoch, logs),
     st.builds(conversation, logs, history=st.sampled_from(["all", "joined"])),
     st.builds(member, logs, people, since=small),
-    st.builds(lambda log, name: Join(member(log, name).record), logs, people),  # type: ignore[arg-type]
+    st.builds(lambda log, name: Join(member(log, name).record), logs, people),
     st.builds(block, people, people),
     st.builds(
         lambda name, log, seq: Put(Hidden(tenant=TENANT, user=name, conversation=log, seq=seq)),

@@ -63,7 +63,7 @@ def sample(record: type[Record]) -> Record:
             given[field.name] = (1, 2)
         else:
             given[field.name] = field.name.encode()
-    return record(**given)  # type: ignore[arg-type]
+    return record(**given)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.table)

@@ -42,7 +42,7 @@ async def say(store: Store, log: str, *texts: str, actor: str = "ann", at: int =
 
 
 async def found(store: Store, words: str, *, user: str = "bob", **how: object) -> list[tuple[str, int]]:
-    query = SearchQuery(**{"tenant": TENANT, "user": user, "text": words, **how})  # type: ignore[arg-type]
+    query = SearchQuery(**{"tenant": TENANT, "user": user, "text": words, **how})
     return [(hit.view.event.log, hit.view.seq) for hit in await store.search(query)]
 
 

@@ -252,7 +252,7 @@ class FaultyFile(apsw.VFSFile):
     def __init__(self, disk: FaultyDisk, name: object, flags: list[int]) -> None:
         self._disk = disk
         self._is_database = isinstance(name, apsw.URIFilename) and name.filename().endswith(DATABASE)
-        super().__init__("", name, flags)  # type: ignore[arg-type]
+        super().__init__("", name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
         if self._disk.full:

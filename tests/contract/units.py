@@ -112,7 +112,7 @@ def vote(
 
 def conversation(log: str, **fields: object) -> Put:
     record = Conversation(
-        **{"tenant": TENANT, "id": log, "kind": "group", "created_at": AT, "created_by": "ann", **fields}  # type: ignore[arg-type]
+        **{"tenant": TENANT, "id": log, "kind": "group", "created_at": AT, "created_by": "ann", **fields}
     )
     return Put(record)
 

@@ -158,7 +158,7 @@ class Smsc:
 
 @asynccontextmanager
 async def smsc_peer(tls: ssl.SSLContext | None = None, **settings: object) -> AsyncIterator[Smsc]:
-    smsc = Smsc(**settings)  # type: ignore[arg-type]
+    smsc = Smsc(**settings)
     tasks: set[asyncio.Task[None]] = set()
     failures: list[BaseException] = []
 

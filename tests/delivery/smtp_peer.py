@@ -28,7 +28,7 @@ class SmtpPeer:
     @property
     def messages(self) -> list[EmailMessage]:
         return [
-            email.message_from_bytes(bytes(e.content or b""), policy=email.policy.default)  # type: ignore[arg-type]
+            email.message_from_bytes(bytes(e.content or b""), policy=email.policy.default)
             for e in self.envelopes
         ]
 

@@ -200,7 +200,7 @@ class Fails:
 )
 async def test_every_failure_of_the_way_has_its_meaning(way: str, permanent: bool, code: str) -> None:
     for kind in ("twilio", "webhook"):
-        failed = await failure(make(kind, "gateway.example", Fails(way)).send(SMS))  # type: ignore[arg-type]
+        failed = await failure(make(kind, "gateway.example", Fails(way)).send(SMS))
         assert (failed.permanent, failed.code) == (permanent, code)
 
 

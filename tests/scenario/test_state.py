@@ -434,7 +434,7 @@ async def _(s: Stage) -> None:
 @step("member.set_role")
 async def _(s: Stage) -> None:
     for name, role in (("eve", "moderator"), ("bob", "guest"), ("bob", "admin")):
-        await s.do("ana", c.SetRole(conversation=s.made["channel"], user=s.id(name), role=role))  # type: ignore[arg-type]
+        await s.do("ana", c.SetRole(conversation=s.made["channel"], user=s.id(name), role=role))
 
 
 @step("preferences.set")

@@ -170,7 +170,7 @@ async def test_a_slow_reader_over_tls(tmp_path: Path, tls: tuple[Path, Path, ssl
         wire.send({"type": "sign_in", "token": slow.token})
         assert (await wire.json())["type"] == "hello"
         transport = wire.writer.transport
-        transport.pause_reading()  # type: ignore[attr-defined]
+        transport.pause_reading()
         most = 0
         for _ in range(2000):
             await live.say(ana, group, "x" * 7900)

@@ -134,7 +134,7 @@ class Cast:
             public = kind in ("public channel", "topic")
             home = await live.channel(owner, self.author, *(people[one] for one in "AMmg"), public=public)
         for letter, role in (("A", "admin"), ("M", "moderator"), ("g", "guest")):
-            await live.do(owner, c.SetRole(conversation=home, user=people[letter].id, role=role))  # type: ignore[arg-type]
+            await live.do(owner, c.SetRole(conversation=home, user=people[letter].id, role=role))
         made = await live.do(owner, c.CreateInvite(conversation=home))
         for letter in "bx":
             await live.do(people[letter], c.AcceptInvite(token=made.secret))

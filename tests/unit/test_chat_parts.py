@@ -176,7 +176,7 @@ def test_summaries_and_sizes() -> None:
 
 
 def ms(*when: int) -> int:
-    return int(datetime(*when).astimezone().timestamp() * 1000)  # type: ignore[arg-type]
+    return int(datetime(*when).astimezone().timestamp() * 1000)
 
 
 def test_days_and_times_as_people_say_them() -> None:

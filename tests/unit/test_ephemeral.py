@@ -40,7 +40,7 @@ class Closed:
 async def moved(world: World, directory: Any) -> Told:
     told = Told()
     group = await world.create_group("ana", "bob")
-    presence = Presence(None, lambda _session, _shown: None)  # type: ignore[arg-type]
+    presence = Presence(None, lambda _session, _shown: None)
     ephemeral = Ephemeral(world.access, directory, told, presence)
     move = CursorMoved(tenant=TENANT, log=group, room=group, user=world.id("bob"), read=2, received=2)
     ephemeral.on_commit([Committed(events=(), cursors=(move,))])

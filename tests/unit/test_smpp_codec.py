@@ -193,7 +193,7 @@ texts = st.text(min_size=1, max_size=700)
 
 @given(texts, st.integers(0, 255), st.sampled_from(["gsm7", "ucs2"]))
 def test_parts_join_to_the_text_again_and_none_is_too_long(text: str, reference: int, alphabet: str) -> None:
-    parts = split_text(text, reference, alphabet=alphabet)  # type: ignore[arg-type]
+    parts = split_text(text, reference, alphabet=alphabet)
     joined = ""
     for number, part in enumerate(parts, 1):
         body = part.short_message

@@ -360,7 +360,7 @@ class Peer:
             ws.receive_data(data)
             for event in ws.events_received():
                 if getattr(event, "opcode", None) is Opcode.TEXT:
-                    frame = json.loads(event.data)  # type: ignore[union-attr]
+                    frame = json.loads(event.data)
                     talk.received.append(frame)
                     if not self.mute:
                         self._frame(talk, frame)

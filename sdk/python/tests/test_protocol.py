@@ -225,7 +225,7 @@ def test_the_end_of_a_connection_leaves_outcomes_unknown() -> None:
 def test_signals_pass_beside_the_logs(frame: Frame, signal: object) -> None:
     logs = Logs({"c": 1})
     session = live(logs)
-    assert session.receive(encoded(frame), 0.0) == [Signalled(signal)]  # type: ignore[arg-type]
+    assert session.receive(encoded(frame), 0.0) == [Signalled(signal)]
     assert logs.positions == {"c": 1}
 
 
